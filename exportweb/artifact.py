@@ -1,0 +1,168 @@
+"""The artifact: one immutable file that holds graph, weights and card, and needs nothing beside it.
+
+An ONNX artifact is an ordinary ONNX file. Its card is the ``metadata_props`` entry ``exportweb.card`` of the ModelProto, and is
+written last: protobuf fields may come in any order, so a card can be appended to a finished graph, the digest in it covers all
+bytes that are not the card's own, and a file that was cut short has lost its card. Reading one takes a few seeks, never the `onnx`
+package (protobuf's wire format: https://protobuf.dev/programming-guides/encoding; field numbers: onnx/onnx.proto, ModelProto).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+from exportweb.card import Card
+from exportweb.errors import ArtifactError, TornArtifact
+
+KEY = b"exportweb.card"
+
+# Fields of ModelProto and of the StringStringEntryProto in its metadata_props.
+_GRAPH, _METADATA, _ENTRY_KEY, _ENTRY_VALUE = 7, 14, 1, 2
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_CHUNK = 1 << 20
+
+
+class Field(NamedTuple):
+    """A protobuf field: its number, where its tag starts, where its value starts and ends (offsets in bytes)."""
+
+    number: int
+    tag: int
+    start: int
+    end: int
+
+
+class Artifact(NamedTuple):
+    """An artifact on disk: `card` is None for an ONNX file from elsewhere; `card_span` is where the card's entry lies."""
+
+    path: Path
+    card: Card | None
+    card_span: tuple[int, int]
+
+
+def read(path: str | os.PathLike[str]) -> Artifact:
+    """Read the card of an ONNX file without loading its graph.
+
+    Raises `TornArtifact` if the file ends inside a field, `ArtifactError` if it isn't ONNX, `CardError` if its card can't be
+    understood, `OSError` if it can't be opened.
+    """
+    path = Path(path)
+    span, value, graph = (0, 0), None, False
+    with path.open("rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        for field in fields(file, 0, size, what=str(path)):
+            graph = graph or field.number == _GRAPH
+            if field.number == _METADATA:
+                entry = {f.number: f for f in fields(file, field.start, field.end, what=str(path))}
+                if _ENTRY_KEY in entry and _bytes(file, entry[_ENTRY_KEY]) == KEY and _ENTRY_VALUE in entry:
+                    span, value = (field.tag, field.end), _bytes(file, entry[_ENTRY_VALUE])
+    if not graph:
+        raise ArtifactError(f"{path} is not an ONNX file: it holds no graph.")
+    return Artifact(path, None if value is None else Card.decode(value), span)
+
+
+def verify(artifact: Artifact) -> None:
+    """Compare the digest in an artifact's card with its bytes; raise `TornArtifact` if they disagree.
+
+    An artifact without a card, or with a card that has no digest, passes: there is nothing to compare with.
+    """
+    if artifact.card is None or artifact.card.digest is None:
+        return
+    sha = hashlib.sha256()
+    start, end = artifact.card_span
+    with artifact.path.open("rb") as file:
+        _feed(sha, file, start)
+        file.seek(end)
+        _feed(sha, file, None)
+    if f"sha256:{sha.hexdigest()}" != artifact.card.digest:
+        raise TornArtifact(f"{artifact.path} is torn or was altered: its bytes don't match the digest in its card.")
+
+
+def write(file: BinaryIO, chunks: Iterable[bytes | memoryview], card: Card) -> None:
+    """Write an ONNX artifact: the bytes of a ModelProto that holds no card, then the card with their digest.
+
+    Buffers are hashed and written as they come, so a weight can be written from where it lies. Syncing is the caller's.
+    """
+    sha = hashlib.sha256()
+    for chunk in chunks:
+        sha.update(chunk)
+        file.write(chunk)
+    file.write(card_entry(card.replace(digest=f"sha256:{sha.hexdigest()}")))
+
+
+def card_entry(card: Card) -> bytes:
+    """Return the card as a ``metadata_props`` entry, ready to be appended to a serialised ModelProto."""
+    entry = _field_bytes(_ENTRY_KEY, KEY) + _field_bytes(_ENTRY_VALUE, card.encode())
+    return _field_bytes(_METADATA, entry)
+
+
+def fields(file: BinaryIO, start: int, end: int, *, what: str = "protobuf") -> Iterator[Field]:
+    """Walk the protobuf fields between two offsets of a file, without reading their values.
+
+    Raises `TornArtifact` when a field runs past `end`, `ArtifactError` when the bytes are no protobuf.
+    """
+    offset = start
+    while offset < end:
+        file.seek(offset)
+        head = file.read(min(20, end - offset))  # a tag and a length are two varints of at most ten bytes
+        tag, used = _varint(head, 0, what)
+        number, wire = tag >> 3, tag & 7
+        if wire == _BYTES:
+            length, used = _varint(head, used, what)
+            value, stop = offset + used, offset + used + length
+        elif wire == _VARINT:
+            value, stop = offset + used, offset + _varint(head, used, what)[1]
+        elif wire in (_FIXED64, _FIXED32):
+            value = offset + used
+            stop = value + (8 if wire == _FIXED64 else 4)
+        else:
+            raise ArtifactError(f"{what} is not an ONNX file (unknown protobuf wire type {wire} at byte {offset}).")
+        if number == 0:
+            raise ArtifactError(f"{what} is not an ONNX file (field number 0 at byte {offset}).")
+        if stop > end:
+            raise TornArtifact(f"{what} is torn, or not an ONNX file: a field at byte {offset} runs past its end.")
+        yield Field(number, offset, value, stop)
+        offset = stop
+
+
+def _varint(data: bytes, at: int, what: str) -> tuple[int, int]:
+    """Decode a base-128 varint; return the value and the offset behind it."""
+    value = shift = 0
+    for i in range(at, min(len(data), at + 10)):
+        value |= (data[i] & 0x7F) << shift
+        if data[i] < 0x80:
+            return value, i + 1
+        shift += 7
+    raise TornArtifact(f"{what} is torn, or not an ONNX file: a number in it has no end.")
+
+
+def encode_varint(value: int) -> bytes:
+    """Encode a non-negative integer as a base-128 varint."""
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _field_bytes(number: int, value: bytes) -> bytes:
+    return encode_varint(number << 3 | _BYTES) + encode_varint(len(value)) + value
+
+
+def _bytes(file: BinaryIO, field: Field) -> bytes:
+    file.seek(field.start)
+    return file.read(field.end - field.start)
+
+
+def _feed(sha: hashlib._Hash, file: BinaryIO, count: int | None) -> None:
+    """Hash the next `count` bytes of a file, or all that are left."""
+    while count is None or count > 0:
+        block = file.read(_CHUNK if count is None else min(_CHUNK, count))
+        if not block:
+            return
+        sha.update(block)
+        if count is not None:
+            count -= len(block)

@@ -1,0 +1,134 @@
+"""The card: what a model does, as data.
+
+A card travels inside its artifact as JSON. Every framework's adapter can write one and every consumer can read one; nothing
+in it is specific to the framework that trained the model. Fields that a reader doesn't know are ignored, so that a newer
+card stays readable; `format` grows only when an old reader would misunderstand.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from exportweb.errors import CardError
+
+FORMAT = 1
+
+Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
+
+
+class ImageInput(msgspec.Struct, frozen=True, kw_only=True):
+    """How an image becomes the graph's input.
+
+    The upright image is converted to `color`, resized, then cropped (or padded with `fill`) around its centre to `height` x
+    `width`. `resize` says what `resize_height` and `resize_width`, in pixels, mean:
+
+    - ``"shortest"``: the shortest edge becomes `resize_height` (= `resize_width`), the other follows, truncated to an integer.
+    - ``"cover"``: the image is scaled, ratio kept, until it just covers both of them; sides are rounded.
+    - ``"contain"``: the image is scaled, ratio kept, until it just fits inside both of them; sides are rounded.
+    - ``"exact"``: both are taken as they are; the ratio changes.
+    - ``"none"``: no resize.
+
+    `dtype` ``"uint8"`` with `layout` ``"NHWC"`` is what exportweb's own exporters write: the graph normalises, and `mean` and
+    `std` only tell the reader how. With ``"float32"`` (a foreign graph) the runtime computes ``(x / 255 - mean) / std`` itself.
+    """
+
+    height: int
+    width: int
+    name: str = "image"
+    color: Literal["RGB", "BGR", "L"] = "RGB"
+    dtype: Literal["uint8", "float32"] = "uint8"
+    layout: Literal["NHWC", "NCHW"] = "NHWC"
+    resize: Literal["shortest", "cover", "contain", "exact", "none"] = "shortest"
+    resize_height: int
+    resize_width: int
+    interpolation: Interpolation = "bicubic"
+    fill: tuple[int, ...] = (0,)
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def channels(self) -> int:
+        """1 for grey, else 3."""
+        return 1 if self.color == "L" else 3
+
+
+class Output(msgspec.Struct, frozen=True, kw_only=True):
+    """One output of the graph: its name there, and the role it plays in the task (``"logits"``, ``"probabilities"``)."""
+
+    name: str
+    role: str
+
+
+class Source(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Where a version came from. `created` is ISO 8601 in UTC, `git` the commit of the training code if there is one."""
+
+    framework: str
+    model: str
+    created: str
+    epoch: int | None = None
+    step: int | None = None
+    metrics: dict[str, float] = {}
+    packages: dict[str, str] = {}
+    git: str | None = None
+
+
+class Tensor(msgspec.Struct, frozen=True, kw_only=True):
+    """An array as data: NumPy dtype name, shape, and its little-endian C-order bytes, zlib-compressed (base64 in JSON)."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    data: bytes
+
+
+class Golden(msgspec.Struct, frozen=True, kw_only=True):
+    """One batch of graph inputs with the outputs that the training framework itself computed for these weights.
+
+    An output passes when ``max|got - expected| <= tolerance * max(1, max|expected|)``.
+    """
+
+    inputs: dict[str, Tensor]
+    outputs: dict[str, Tensor]
+    tolerance: float
+
+
+class Card(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The definition of one version of one model.
+
+    `digest` is ``"sha256:<hex>"`` of the artifact's bytes outside the card itself; `version` the number under which a store
+    published it. Both are filled in by whoever writes the artifact.
+    """
+
+    name: str
+    task: str
+    input: ImageInput
+    outputs: tuple[Output, ...]
+    source: Source
+    labels: tuple[str, ...] = ()
+    format: int = FORMAT
+    version: int | None = None
+    digest: str | None = None
+    golden: Golden | None = None
+
+    def encode(self) -> bytes:
+        """Return the card as compact JSON."""
+        return msgspec.json.encode(self)
+
+    @classmethod
+    def decode(cls, data: bytes | str) -> Card:
+        """Read a card from JSON.
+
+        Raises `CardError` if the JSON is not a card, or one of a newer format than this exportweb reads.
+        """
+        try:
+            card = msgspec.json.decode(data, type=cls)
+        except msgspec.DecodeError as error:  # ValidationError is one of them
+            raise CardError(f"The card can't be read: {error}.") from error
+        if card.format > FORMAT:
+            raise CardError(f"The card has format {card.format}; this exportweb reads up to {FORMAT}. Update exportweb.")
+        return card
+
+    def replace(self, **changes: object) -> Card:
+        """Return a copy with these fields changed."""
+        return msgspec.structs.replace(self, **changes)
