@@ -7,6 +7,7 @@ card stays readable; `format` grows only when an old reader would misunderstand.
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 import msgspec
@@ -112,8 +113,9 @@ class Card(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     golden: Golden | None = None
 
     def encode(self) -> bytes:
-        """Return the card as compact JSON."""
-        return msgspec.json.encode(self)
+        """Return the card as compact JSON, without metrics that aren't finite: JSON has no number for them."""
+        metrics = {name: value for name, value in self.source.metrics.items() if math.isfinite(value)}
+        return msgspec.json.encode(self.replace(source=msgspec.structs.replace(self.source, metrics=metrics)))
 
     @classmethod
     def decode(cls, data: bytes | str) -> Card:

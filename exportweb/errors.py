@@ -14,6 +14,7 @@ client of the server caused derive from `RequestError` and carry the HTTP status
     ├── Rejected             a version that failed its checks and never served
     └── RequestError         what a client sent can't be answered
         ├── BadParameter     400
+        ├── TooSlow          408
         ├── TooLarge         413
         ├── NotAnImage       415
         ├── TornImage        422
@@ -65,6 +66,12 @@ class RequestError(ExportwebError):
 
 class BadParameter(RequestError):
     """A query parameter or form field is missing, unknown or out of range."""
+
+
+class TooSlow(RequestError):
+    """The body didn't arrive in time."""
+
+    status = 408
 
 
 class TooLarge(RequestError):

@@ -21,6 +21,7 @@ from typing import BinaryIO, NamedTuple
 
 import msgspec
 
+from exportweb.atomic import PART, replace_file
 from exportweb.errors import StoreError, StoreLocked
 
 SUFFIXES = (".onnx", ".torchscript")
@@ -71,7 +72,7 @@ class Store:
     def latest(self) -> Latest | None:
         """Return what `LATEST` says; where a folder has no `LATEST`, its highest number; None while it is empty."""
         try:
-            lines = (self.folder / LATEST).read_text("utf-8").splitlines()
+            lines = (self.folder / LATEST).read_text("utf-8", "replace").splitlines()
         except FileNotFoundError:
             numbers = list(self.versions())
             return Latest(numbers[-1]) if numbers else None
@@ -115,7 +116,7 @@ class Store:
             self.folder.mkdir(parents=True, exist_ok=True)
             number = self._next_number()
             name = f"{number:06d}{suffix}"
-            self._replace(name, lambda file: write(file, number))
+            replace_file(self.folder / name, lambda file: write(file, number))
             self._point(name)
         return number
 
@@ -166,9 +167,12 @@ class Store:
             file.truncate(0)
             file.write(f"pid {os.getpid()}")
             file.flush()
-            for left in self.folder.glob(".*.part"):
+            for left in self.folder.glob(f".*{PART}"):
                 left.unlink(missing_ok=True)
-            yield
+            try:
+                yield
+            finally:
+                fcntl.flock(file, fcntl.LOCK_UN)  # closing isn't enough: workers forked meanwhile have the file open, too
 
     def _next_number(self) -> int:
         """One above every number ever used that can still be seen; a version's number only grows."""
@@ -176,25 +180,7 @@ class Store:
         return max([0, *self.versions(), *([latest.number] if latest else [])]) + 1
 
     def _point(self, text: str) -> None:
-        self._replace(LATEST, lambda file: file.write(f"{text}\n".encode()))
-
-    def _replace(self, name: str, write: Callable[[BinaryIO], object]) -> None:
-        """Write a file beside its name, sync it, give it its name, sync the folder."""
-        part = self.folder / f".{name}.part"
-        try:
-            with part.open("wb") as file:
-                write(file)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(self.folder / name)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
-        folder = os.open(self.folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        replace_file(self.folder / LATEST, lambda file: file.write(f"{text}\n".encode()))
 
     @contextlib.contextmanager
     def _explained(self, done: str) -> Iterator[None]:

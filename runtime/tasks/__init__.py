@@ -1,0 +1,48 @@
+"""Tasks: what a graph's outputs mean. One module a task, imported when a model of that task is loaded."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exportweb.card import Card
+from exportweb.errors import CardError
+
+Row = Mapping[str, NDArray[np.generic]]
+"""The outputs for one image, by name, without the batch dimension."""
+
+_TASKS = {"image-classification": "image_classification:ImageClassification"}
+
+
+class Task(Protocol):
+    """What a module of this folder provides: a class that is made from a card and the shapes of the graph's outputs.
+
+    `outputs` names the graph's outputs that `answer` needs.
+    """
+
+    outputs: tuple[str, ...]
+
+    def __init__(self, card: Card, shapes: Mapping[str, tuple[int | None, ...]]) -> None:
+        """Raise `CardError` if the card or the shapes don't fit the task."""
+
+    def params(self, given: Mapping[str, object]) -> Any:
+        """Check what a client asked for; raise `BadParameter` for an unknown name or a value out of range."""
+
+    def answer(self, row: Row, params: Any) -> Any:
+        """Turn one image's outputs into an answer that JSON can hold."""
+
+
+def load(card: Card, shapes: Mapping[str, tuple[int | None, ...]]) -> Task:
+    """Return the task that a card names, for a graph whose outputs have these shapes.
+
+    Raises `CardError` for a task that this exportweb doesn't know.
+    """
+    if card.task not in _TASKS:
+        raise CardError(f"The card's task is {card.task!r}; this exportweb serves {', '.join(sorted(_TASKS))}.")
+    module, name = _TASKS[card.task].split(":")
+    make: type[Task] = getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    return make(card, shapes)

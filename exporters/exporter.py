@@ -1,0 +1,180 @@
+"""The exporter: a model's graph, known once, from which any number of versions are written."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from torch import nn
+
+from exportweb import artifact
+from exportweb.card import Card, Output, Source
+from exportweb.errors import ExportError, Rejected
+from exportweb.exporters import frameworks, golden, proof, provenance
+from exportweb.exporters.graph import ImageModel, export_graph
+from exportweb.exporters.template import Template
+from exportweb.exporters.unwrap import eval_copy, unwrap
+from exportweb.exporters.weights import Snapshot, Weights
+from exportweb.runtime import verify
+from exportweb.runtime.predictor import Predictor
+from exportweb.runtime.session import OnnxSession
+
+log = logging.getLogger("exportweb")
+
+TASK = "image-classification"
+
+
+class Graph:
+    """A traced graph with all that is needed to write versions of it: immutable but for the weights that `twin` is lent.
+
+    `twin` is the module that was traced, a copy for evaluation on the CPU; `layout` says for which weights the graph is valid;
+    `whole` is the reason why new weights can't be put into it, None if they can.
+    """
+
+    def __init__(self, model: nn.Module, weights: Weights, description: frameworks.Description) -> None:
+        self.layout = weights.layout()
+        image = description.input
+        self.twin = ImageModel(eval_copy(model), mean=image.mean, std=image.std).eval()
+        self.sample = golden.mosaic(image)
+        example = golden.mosaic(image, batch=2)
+        try:
+            self.classes = _classes(golden.eager(self.twin, example))
+        except ExportError:
+            raise
+        except Exception as error:
+            raise ExportError(
+                f"The model fails on a batch of images {_shape(example)} (the first: {type(error).__name__}: {error}). "
+                "Show it one that it takes: example=images."
+            ) from error
+        self.template = Template(export_graph(self.twin, torch.from_numpy(example)), weights.names)
+        self.whole: str | None = None
+
+    def borrow(self, snapshot: Snapshot) -> None:
+        """Make the twin answer with the weights of a snapshot."""
+        snapshot.lend(Weights(self.twin.model))
+
+    def write(self, file: BinaryIO, snapshot: Snapshot, card: Card) -> Card:
+        """Write a version: the snapshot's weights, the golden sample that PyTorch answers with them, the card.
+
+        Returns the card as written, without its digest. Raises `Rejected` if weights or answers are not finite.
+        """
+        snapshot.wait()
+        weights = Weights(self.twin.model)
+        if (name := snapshot.not_finite(weights)) is not None:
+            raise Rejected(f"The weights are not finite: {name} holds NaN or infinity.")
+        self.borrow(snapshot)
+        answer = golden.eager(self.twin, self.sample)
+        if not np.isfinite(answer).all():
+            raise Rejected("The model answers with NaN or infinity, though its weights are finite.")
+        card = card.replace(golden=golden.golden(self.sample, answer))
+        artifact.write(file, self.template.fill(snapshot.tensors), card)
+        return card
+
+
+class Exporter:
+    """Writes versions of one model.
+
+    The graph is traced and proved when the exporter is made, and again when weights have changed their names, shapes or dtypes.
+    Raises `ExportError` if the model can't be exported.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        name: str | None = None,
+        task: str | None = None,
+        labels: Sequence[str] | None = None,
+        hints: frameworks.Hints | None = None,
+    ) -> None:
+        if task not in (None, TASK):
+            raise ExportError(f"task={task!r} is not one that exportweb exports; it exports {TASK!r}.")
+        self.model = unwrap(model)
+        self.hints = hints or frameworks.Hints()
+        self.description = frameworks.describe(self.model, self.hints)
+        self.name = name or self.description.architecture
+        self.labels = None if labels is None else tuple(map(str, labels))
+        self.weights = Weights(self.model)
+        self.graph = self._trace()
+        if self.labels is not None and len(self.labels) != self.graph.classes:
+            raise ExportError(f"labels has {len(self.labels)} names, but the model tells {self.graph.classes} classes apart.")
+        self.packages = provenance.packages((*self.description.packages, "onnx", "onnxscript", "onnxruntime"))
+        self.commit = provenance.commit()
+
+    def current_graph(self) -> Graph:
+        """Return the graph for the weights as they are now, traced again where the old one no longer holds."""
+        weights = self.weights.refreshed()
+        if weights is not self.weights:
+            self.weights = weights
+            if weights.layout() != self.graph.layout:
+                log.info("exportweb: the model has changed its weights' names or shapes; exporting its graph again")
+                self.graph = self._trace()
+                return self.graph
+        if self.graph.whole is not None:
+            whole, self.graph = self.graph.whole, Graph(self.model, self.weights, self.description)
+            self.graph.whole = whole
+        return self.graph
+
+    def card(self, graph: Graph, *, epoch: int | None = None, step: int | None = None, metrics: Mapping[str, float] | None = None) -> Card:
+        """Return the card of a version of `graph`, without its golden sample."""
+        return Card(
+            name=self.name,
+            task=TASK,
+            input=self.description.input,
+            outputs=(Output(name="logits", role="logits"),),
+            labels=self._labels(graph.classes),
+            source=Source(
+                framework=self.description.framework,
+                model=self.description.architecture,
+                created=provenance.now(),
+                epoch=epoch,
+                step=step,
+                metrics=dict(metrics or {}),
+                packages=self.packages,
+                git=self.commit,
+            ),
+        )
+
+    def _trace(self) -> Graph:
+        graph = Graph(self.model, self.weights, self.description)
+        snapshot = Snapshot(self.weights)
+        snapshot.take(self.weights)
+        graph.whole = proof.disprove(graph, snapshot)
+        if graph.whole is not None:
+            log.warning(
+                "exportweb: %s is exported whole for each version, which takes seconds of the training loop's time: %s",
+                self.name,
+                graph.whole,
+            )
+        return graph
+
+    def _labels(self, classes: int) -> tuple[str, ...]:
+        for labels in (self.labels, self.description.labels):
+            if labels is not None and len(labels) == classes:
+                return labels
+        if self.labels is not None:
+            log.warning("exportweb: the model now has %d classes, but %d labels were given; numbering them", classes, len(self.labels))
+        return tuple(f"class_{i}" for i in range(classes))
+
+
+def check(path: str | Path) -> None:
+    """Let ONNX Runtime answer the golden sample of an artifact, as any server will; raise `Rejected` if it disagrees."""
+    card = artifact.read(path).card
+    assert card is not None  # it was written a moment ago
+    verify.golden(Predictor(card, OnnxSession(path, device="cpu", threads=1)))
+
+
+def _classes(logits: np.ndarray) -> int:
+    if logits.ndim != 2 or logits.shape[1] < 1:
+        raise ExportError(
+            f"A classifier answers with class scores [N, classes]; this model answered {_shape(logits)} for a batch of 2 images."
+        )
+    return int(logits.shape[1])
+
+
+def _shape(array: np.ndarray) -> str:
+    return str(list(array.shape))

@@ -1,0 +1,76 @@
+"""A serialised graph whose weights can be replaced without serialising it again.
+
+The bytes of an ONNX file are the same from version to version but for the weights and the card. A template keeps what stays, cut where
+the weights lie, so that the next version is written as: a piece of graph, a weight from where it lies in memory, a piece of graph, …
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+
+from exportweb.artifact import fields
+
+# Field numbers of ModelProto, GraphProto and TensorProto (onnx/onnx.proto).
+_GRAPH, _INITIALIZER, _NAME, _RAW_DATA = 7, 5, 8, 9
+
+
+class Slot(NamedTuple):
+    """Where a weight belongs: the index of its tensor, and its size in bytes."""
+
+    tensor: int
+    nbytes: int
+
+
+class Template:
+    """The pieces of a ModelProto around its weights.
+
+    `model` is the serialised ModelProto, without a card; `names` maps the names of initializers that are weights to indices of
+    tensors. `missing` is the set of those names that the graph does not hold.
+    """
+
+    def __init__(self, model: bytes, names: dict[str, int]) -> None:
+        self.slots: list[Slot] = []
+        self._pieces: list[bytes] = []
+        found: set[str] = set()
+        file, at = io.BytesIO(model), 0
+        for graph in fields(file, 0, len(model)):
+            if graph.number != _GRAPH:
+                continue
+            for tensor in fields(file, graph.start, graph.end):
+                if tensor.number != _INITIALIZER:
+                    continue
+                parts = {f.number: f for f in fields(file, tensor.start, tensor.end)}
+                if _NAME not in parts or _RAW_DATA not in parts:
+                    continue
+                name, raw = model[parts[_NAME].start : parts[_NAME].end].decode(), parts[_RAW_DATA]
+                if name in names and raw.end > raw.start:
+                    found.add(name)
+                    self._pieces.append(model[at : raw.start])
+                    self.slots.append(Slot(names[name], raw.end - raw.start))
+                    at = raw.end
+        self._pieces.append(model[at:])
+        held = {names[name] for name in found}
+        self.missing = {name for name, index in names.items() if index not in held}
+
+    @property
+    def nbytes(self) -> int:
+        """Size of a version in bytes, without its card."""
+        return sum(map(len, self._pieces)) + sum(slot.nbytes for slot in self.slots)
+
+    def fill(self, tensors: Sequence[torch.Tensor]) -> Iterator[bytes | memoryview]:
+        """Yield the ModelProto with these tensors (contiguous, on the CPU) as its weights, without copying them."""
+        for piece, slot in zip(self._pieces, self.slots, strict=False):
+            yield piece
+            yield _memory(tensors[slot.tensor], slot)
+        yield self._pieces[-1]
+
+
+def _memory(tensor: torch.Tensor, slot: Slot) -> memoryview:
+    if math.prod(tensor.shape) * tensor.element_size() != slot.nbytes:
+        raise ValueError(f"A weight of {slot.nbytes} bytes was given a tensor of shape {tuple(tensor.shape)} and {tensor.dtype}.")
+    return memoryview(tensor.detach().view(-1).view(torch.uint8).numpy())

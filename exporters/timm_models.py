@@ -1,0 +1,129 @@
+"""timm: the model itself says how its images are prepared."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from exportweb.card import ImageInput
+from exportweb.errors import ExportError
+from exportweb.exporters import timm_input, torch_modules
+from exportweb.exporters.frameworks import Description, Hints
+
+
+def recognises(model: nn.Module) -> bool:
+    """timm's models carry the configuration of their pretrained weights, whether they use those or not."""
+    return hasattr(model, "pretrained_cfg") and type(model).__module__.split(".")[0] == "timm"
+
+
+def describe(model: nn.Module, hints: Hints) -> Description:
+    """Take the evaluation transform from `timm.data.resolve_model_data_config`; an example or mean and std overrule it."""
+    import timm.data
+
+    config = timm.data.resolve_model_data_config(model)
+    if hints.mean is not None:
+        config["mean"] = hints.mean
+    if hints.std is not None:
+        config["std"] = hints.std
+    image: ImageInput
+    if hints.example is not None:
+        image = torch_modules.image_input(hints.example, mean=tuple(config["mean"]), std=tuple(config["std"]))
+    else:
+        image = timm_input.image_input(config, size=_image_size(model), channels=_channels(model))
+    cfg = getattr(model, "pretrained_cfg", None) or {}
+    names = cfg.get("label_names")
+    return Description(
+        framework="timm",
+        architecture=str(cfg.get("architecture") or type(model).__name__),
+        input=image,
+        labels=tuple(names) if names else None,
+        packages=("torch", "timm"),
+    )
+
+
+def _channels(model: nn.Module) -> int | None:
+    """The channels that the model was made for, which its configuration doesn't follow: those of its first convolution."""
+    names = (getattr(model, "pretrained_cfg", None) or {}).get("first_conv")
+    for name in [names] if isinstance(names, str) else list(names or ()):
+        try:
+            layer = model.get_submodule(name)
+        except AttributeError:
+            continue
+        if isinstance(layer, nn.Conv2d) and layer.groups == 1 and layer.in_channels in (1, 3):
+            return layer.in_channels
+    return None
+
+
+def _image_size(model: nn.Module) -> tuple[int, int] | None:
+    """The size that a model with a fixed grid of patches was made for (``img_size=``)."""
+    size = getattr(getattr(model, "patch_embed", None), "img_size", None)
+    return (int(size[0]), int(size[1])) if isinstance(size, tuple) and len(size) == 2 else None
+
+
+def create(name: str, *, classes: int | None, checkpoint: Path | None, pretrained: bool) -> nn.Module:
+    """Make a timm model by its name.
+
+    `classes` is None for as many as the checkpoint's classifier has, or the model's own number. Raises `ExportError` if timm has no such
+    model, or the checkpoint can't be read or doesn't fit it.
+    """
+    try:
+        import timm
+    except ImportError as error:
+        raise ExportError('timm is not installed: pip install "exportweb[export]".') from error
+    if not timm.is_model(name):
+        near = difflib.get_close_matches(name, timm.list_models(), n=3)
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise ExportError(f"timm {timm.__version__} has no model {name!r}.{hint}")
+    state = None if checkpoint is None else _load_state(checkpoint)
+    if classes is None and state is not None:
+        classes = _classes_in(name, state)
+    model = timm.create_model(name, pretrained=pretrained and state is None, **({} if classes is None else {"num_classes": classes}))
+    if state is not None:
+        try:
+            model.load_state_dict(state)
+        except RuntimeError as error:
+            raise ExportError(f"{checkpoint} doesn't fit {name}: {' '.join(str(error).split())[:400]}") from error
+    module: nn.Module = model
+    return module
+
+
+def imagenet_labels(model: nn.Module) -> list[str] | None:
+    """Return the names of ImageNet's classes in the order of a pretrained model's outputs, where timm knows them."""
+    from timm.data import ImageNetInfo, infer_imagenet_subset
+
+    subset = infer_imagenet_subset(model)
+    if subset is None:
+        return None
+    info = ImageNetInfo(subset)
+    return [info.index_to_description(i) for i in range(info.num_classes())]
+
+
+def _load_state(checkpoint: Path) -> dict[str, torch.Tensor]:
+    """Read weights as timm's own train.py, Lightning and plain `torch.save` write them; prefers averaged (EMA) ones."""
+    from timm.models import load_state_dict
+
+    try:
+        state: dict[str, torch.Tensor] = load_state_dict(str(checkpoint), use_ema=True)
+    except FileNotFoundError as error:
+        raise ExportError(f"There is no checkpoint {checkpoint}.") from error
+    except Exception as error:
+        raise ExportError(
+            f"{checkpoint} can't be read as weights ({type(error).__name__}). It should hold a state dict, as from "
+            "torch.save(model.state_dict(), path), or a safetensors file."
+        ) from error
+    return state
+
+
+def _classes_in(name: str, state: dict[str, torch.Tensor]) -> int | None:
+    """The number of classes of a checkpoint: the length of its classifier's bias or weight, under the name that timm says it has."""
+    import timm.models
+
+    classifier = timm.models.get_pretrained_cfg_value(name, "classifier")
+    for key in [classifier] if isinstance(classifier, str) else list(classifier or ()):
+        for suffix in ("bias", "weight"):
+            if (tensor := state.get(f"{key}.{suffix}")) is not None:
+                return int(tensor.shape[0])
+    return None

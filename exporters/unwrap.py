@@ -1,0 +1,69 @@
+"""Find the module that a researcher wrote inside whatever wraps it for training."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+from exportweb.errors import ExportError
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """Return the module inside `torch.compile`, DataParallel, DistributedDataParallel or an averaged (SWA, EMA) model."""
+    while True:
+        if isinstance(inner := getattr(model, "_orig_mod", None), nn.Module):  # torch.compile
+            model = inner
+        elif isinstance(
+            model,
+            nn.DataParallel | nn.parallel.DistributedDataParallel | torch.optim.swa_utils.AveragedModel,
+        ):
+            model = model.module
+        else:
+            return model
+
+
+def eval_copy(model: nn.Module) -> nn.Module:
+    """Return a float32 copy on the CPU, in evaluation mode, that shares nothing with `model` and that can be exported.
+
+    Hooks that users registered stay behind, since they may collect what they see; those by which PyTorch itself computes a weight
+    (weight norm, spectral norm) come along. Fused attention is switched off, since its masked forms have no ONNX translation.
+
+    Raises `ExportError` if the module can't be copied.
+    """
+    # The copies of the tensors are made first and handed to deepcopy as done, so that a copy never takes memory on a GPU.
+    memo: dict[int, object] = {
+        id(t): nn.Parameter(_on_cpu(t), requires_grad=False) if isinstance(t, nn.Parameter) else _on_cpu(t)
+        for t in (*model.parameters(), *model.buffers())
+    }
+    try:
+        twin = copy.deepcopy(model, memo)
+    except Exception as error:
+        raise ExportError(
+            f"{type(model).__name__} can't be copied ({error}), and exporting must not touch the model itself. "
+            "Make it work with copy.deepcopy: keep open files, locks and tensors with a history out of its attributes."
+        ) from error
+    for module in twin.modules():
+        for hooks in (module._forward_pre_hooks, module._forward_hooks):
+            for key in [k for k, hook in hooks.items() if not type(hook).__module__.startswith("torch.nn.utils")]:
+                del hooks[key]
+        module._backward_hooks.clear()
+        module._backward_pre_hooks.clear()
+        if isinstance(getattr(module, "fused_attn", None), bool):
+            module.fused_attn = False
+    return forget_caches(twin)
+
+
+def _on_cpu(tensor: torch.Tensor) -> torch.Tensor:
+    dtype = torch.float32 if tensor.is_floating_point() else tensor.dtype
+    return tensor.detach().to("cpu", dtype, copy=True, memory_format=torch.contiguous_format)
+
+
+def forget_caches(model: nn.Module) -> nn.Module:
+    """Put a module into evaluation mode by way of training mode, which is what clears what it remembers between forwards.
+
+    Some modules keep an indexed parameter from their first forward in evaluation mode; exported, the memory would replace the
+    parameter, and every later version would answer with the first one's.
+    """
+    return model.train().eval()

@@ -1,0 +1,104 @@
+"""``exportweb inspect``: the card of an artifact, as a person reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from exportweb.cli.paths import artifact_path, refuse_torchscript
+from exportweb.cli.table import metrics, size, table, when
+
+if TYPE_CHECKING:
+    from exportweb.card import Card, ImageInput, Tensor
+
+_FIRST = 8  # labels shown
+_RESIZE = {
+    "shortest": "shortest edge to {h}",
+    "cover": "to cover {w} x {h}, ratio kept",
+    "contain": "to fit in {w} x {h}, ratio kept",
+    "exact": "to {w} x {h}, ratio not kept",
+    "none": "none",
+}
+
+
+@click.command
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="For a program: the card without its golden arrays.")
+def command(path: Path, as_json: bool) -> None:
+    """Show what PATH, an ONNX file or a store's latest version, says about itself.
+
+    Ends with 1 if the file is torn or was altered.
+    """
+    import msgspec
+
+    from exportweb import artifact
+    from exportweb.errors import TornArtifact
+
+    path = artifact_path(path)
+    refuse_torchscript(path)
+    found = artifact.read(path)
+    torn = None
+    try:
+        artifact.verify(found)
+    except TornArtifact as error:
+        torn = str(error)
+    count, card = path.stat().st_size, found.card
+    if as_json:
+        shown = {"file": str(path), "size": count, "torn": torn, "card": card and card.replace(golden=None)}
+        click.echo(msgspec.json.format(msgspec.json.encode(shown)))
+    elif card is None:
+        click.echo(
+            f"{path} ({size(count)}) is an ONNX file without a card. To serve it, say what it is:\n"
+            f"  exportweb serve {path} --task image-classification --labels labels.txt --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225"
+        )
+    else:
+        digest = "none" if card.digest is None else f"{card.digest[:23]}… {'does NOT match' if torn else 'verified'}"
+        rows = [*_rows(card), ("digest", digest), ("size", size(count)), ("file", str(path))]
+        click.echo(card.name if card.version is None else f"{card.name}, version {card.version}")
+        click.echo(table([("", key, value) for key, value in rows]))
+    if torn:
+        raise click.ClickException(torn)
+
+
+def _rows(card: Card) -> Iterator[tuple[str, str]]:
+    yield "task", card.task
+    yield from _input(card.input)
+    yield (
+        "outputs",
+        ", ".join(
+            output.name if output.name == output.role else f"{output.name} ({output.role})" for output in card.outputs
+        ),
+    )
+    if card.labels:
+        more = f", … {card.labels[-1]}" if len(card.labels) > _FIRST else ""
+        yield "labels", f"{len(card.labels)}: {', '.join(card.labels[:_FIRST])}{more}"
+    source = card.source
+    marks = [f"{name} {value}" for name, value in (("epoch", source.epoch), ("step", source.step)) if value is not None]
+    yield "source", ", ".join([f"{source.framework} {source.model}", *marks])
+    yield "metrics", metrics(source.metrics)
+    yield "created", when(source.created)
+    if source.git:
+        yield "git", source.git
+    if source.packages:
+        yield "packages", ", ".join(f"{name} {version}" for name, version in source.packages.items())
+    if card.golden:
+        arrow = f"{_tensors(card.golden.inputs)} -> {_tensors(card.golden.outputs)}"
+        yield "golden", f"{arrow}, tolerance {card.golden.tolerance:g}"
+    else:
+        yield "golden", "none"
+
+
+def _input(image: ImageInput) -> Iterator[tuple[str, str]]:
+    where = "normalised in the graph" if image.dtype == "uint8" else "normalised before the graph"
+    yield "input", f"{image.name}: {image.width} x {image.height} {image.color}, {image.dtype} {image.layout}, {where}"
+    how = _RESIZE[image.resize].format(h=image.resize_height, w=image.resize_width)
+    yield "resize", how if image.resize == "none" else f"{how}, {image.interpolation}, then the centre"
+    yield "mean", ", ".join(f"{value:g}" for value in image.mean)
+    yield "std", ", ".join(f"{value:g}" for value in image.std)
+
+
+def _tensors(tensors: Mapping[str, Tensor]) -> str:
+    return ", ".join(f"{name} {tensor.dtype} {list(tensor.shape)}" for name, tensor in tensors.items())

@@ -1,0 +1,37 @@
+"""Options that several commands have, and how their values are read."""
+
+from __future__ import annotations
+
+import re
+
+import click
+
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+
+
+def _check_device(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    if not _DEVICE.fullmatch(value):
+        raise click.BadParameter(f"{value!r} should be auto, cpu, cuda or cuda:N.")
+    return value
+
+
+def numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[float, ...] | None:
+    """Read numbers with commas between them; a click callback."""
+    if value is None:
+        return None
+    try:
+        return tuple(float(part) for part in value.split(","))
+    except ValueError:
+        raise click.BadParameter(
+            f"{value!r} should be numbers with commas between them, such as 0.485,0.456,0.406."
+        ) from None
+
+
+DEVICE = click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="auto|cpu|cuda[:N]",
+    callback=_check_device,
+    help="Where to run the model.",
+)

@@ -1,0 +1,158 @@
+"""``exportweb serve``: a model on the web."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from exportweb.cli.options import DEVICE, numbers
+from exportweb.cli.paths import refuse_torchscript
+from exportweb.cli.table import metrics
+
+if TYPE_CHECKING:
+    from exportweb.card import Card
+    from exportweb.runtime import Event
+
+log = logging.getLogger("exportweb")
+
+_LEVELS = ("debug", "info", "warning", "error")
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+_INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
+
+
+@click.command(context_settings={"auto_envvar_prefix": "EXPORTWEB", "show_default": True})
+@click.argument("path", type=click.Path(path_type=Path), envvar="EXPORTWEB_PATH")
+@click.option("--host", default="127.0.0.1", help="Address to listen on; 0.0.0.0 for all.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, help="0 takes a free one.")
+@DEVICE
+@click.option(
+    "--max-batch",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Images per run of the model; 0: as the runtime sees fit.",
+)
+@click.option(
+    "--threads", type=click.IntRange(min=0), default=0, help="Threads per run of the model; 0: as the runtime sees fit."
+)
+@click.option("--max-queue", type=click.IntRange(min=1), default=256, help="Requests that may wait; beyond them 503.")
+@click.option(
+    "--max-upload", type=click.IntRange(min=1), default=20_000_000, help="Bytes of a request; beyond them 413."
+)
+@click.option(
+    "--max-pixels", type=click.IntRange(min=1), default=50_000_000, help="Pixels of an image; beyond them 413."
+)
+@click.option(
+    "--cors",
+    multiple=True,
+    metavar="ORIGIN",
+    help="A site whose pages may ask, such as https://example.org, or *; may be repeated.",
+)
+@click.option("--log-level", type=click.Choice(_LEVELS), default="info")
+@click.option("--task", help="For an ONNX file without a card: image-classification.")
+@click.option("--labels", type=_FILE, help="... a text file with one label per line.")
+@click.option("--mean", callback=numbers, metavar="M,M,M", help="... per channel, of pixels in 0..1.")
+@click.option("--std", callback=numbers, metavar="S,S,S", help="... per channel, of pixels in 0..1.")
+@click.option(
+    "--resize-to", type=click.IntRange(min=1), metavar="PIXELS", help="... shortest edge before the centre crop."
+)
+@click.option("--interpolation", type=click.Choice(_INTERPOLATIONS), default="bicubic", help="... of that resize.")
+@click.option("--color", type=click.Choice(["RGB", "BGR", "L"]), help="... order of the channels; L is grey.")
+@click.option("--probabilities", is_flag=True, help="... it ends in a softmax.")
+@click.option("--exit-with-stdin", is_flag=True, hidden=True, help="Stop when stdin ends.")
+def command(
+    path: Path,
+    host: str,
+    port: int,
+    device: str,
+    max_batch: int,
+    threads: int,
+    max_queue: int,
+    max_upload: int,
+    max_pixels: int,
+    cors: tuple[str, ...],
+    log_level: str,
+    exit_with_stdin: bool,
+    **foreign: Any,
+) -> None:
+    """Serve PATH, an ONNX file or a folder of versions, on the web.
+
+    New versions are swapped in as they appear. Each option is also an environment variable, such as EXPORTWEB_PORT.
+    """
+    logging.basicConfig(format="exportweb: %(message)s")
+    log.setLevel(log_level.upper())
+    card = _card(path, foreign)
+
+    from exportweb.runtime import ServedModel
+
+    model = ServedModel(
+        path, device=device, threads=threads, max_batch=max_batch, max_queue=max_queue, max_pixels=max_pixels, card=card
+    )
+    model.subscribe(_report)
+    model.start()  # loads in a thread of its own, while the web's modules are imported here
+
+    from exportweb.web import run
+
+    if path.is_file():
+        model.start(wait=True)
+    name = model.predictor.card.name if model.predictor else Path(os.path.abspath(path)).name
+    run(
+        model,
+        name=name,
+        host=host,
+        port=port,
+        log_level=log_level,
+        max_upload=max_upload,
+        cors=cors,
+        exit_with_stdin=exit_with_stdin,
+    )
+
+
+def _card(path: Path, foreign: dict[str, Any]) -> Card | None:
+    """Return the card to serve a file with: its own (None), or one made from the options."""
+    context = click.get_current_context()
+    given = [name for name in foreign if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT]
+    options = ", ".join("--" + name.replace("_", "-") for name in given)
+    if path.is_dir():
+        if given:
+            raise click.ClickException(
+                f"{options} say what a single ONNX file without a card is; {path} is a folder of versions."
+            )
+        return None
+    if not path.exists():
+        raise click.ClickException(
+            f"There is nothing at {path}. It should be an ONNX file, or a folder of versions, which may be empty: mkdir -p {path}"
+        )
+    refuse_torchscript(path)
+
+    from exportweb import artifact
+
+    if artifact.read(path).card is not None:
+        if given:
+            raise click.ClickException(f"{path} has a card, which says what it is; leave out {options}.")
+        return None
+
+    from exportweb.cli.labels import read_labels
+    from exportweb.runtime import card_for_onnx
+
+    labels = foreign.pop("labels")
+    return card_for_onnx(path, labels=read_labels(labels) if labels else None, **foreign)
+
+
+def _report(event: Event) -> None:
+    """Say in one line what happened to a version."""
+    info = event.info
+    facts = [f"epoch {info.epoch}"] if info.epoch is not None else []
+    facts += [metrics(info.metrics)] if info.metrics else []
+    about = f" ({', '.join(facts)})" if facts else ""
+    if event.kind == "loaded":
+        log.info("version %d serves%s", info.version, about)
+    elif event.kind == "rejected":
+        log.warning("version %d is rejected: %s", info.version, info.reason)
+    elif event.kind == "refused":
+        log.warning("a version%s was not published: %s", about, info.reason)
+    else:
+        log.debug("version %d is published%s", info.version, about)

@@ -1,0 +1,120 @@
+"""A card for an ONNX file from elsewhere, from what its graph says and what the user adds."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from exportweb.card import Card, ImageInput, Interpolation, Output, Source
+from exportweb.errors import CardError
+from exportweb.runtime.session import OnnxSession, Port
+
+_NEEDED = "--task image-classification --labels labels.txt --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225"
+
+
+def card_for_onnx(
+    path: str | os.PathLike[str],
+    *,
+    task: str | None = None,
+    labels: Sequence[str] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    color: Literal["RGB", "BGR", "L"] | None = None,
+    resize: Literal["shortest", "cover", "contain", "exact", "none"] = "shortest",
+    resize_to: int | None = None,
+    interpolation: Interpolation = "bicubic",
+    probabilities: bool = False,
+    name: str | None = None,
+) -> Card:
+    """Return a card for an image classifier of any framework.
+
+    Its one input has to be float32, [N, C, H, W] or [N, H, W, C], or uint8 [N, H, W, C], with fixed H and W and 1 or 3 channels;
+    its first output [N, classes]. `mean` and `std` are per channel, of pixels in 0..1: ``(x / 255 - mean) / std`` (one number serves
+    all channels); a uint8 graph normalises itself and needs neither. `resize_to` is the edge in pixels before the centre crop
+    (the input's own size by default). `probabilities` says that the graph ends in a softmax.
+
+    Raises `CardError` that says what is missing, `ArtifactError` if the file can't be loaded.
+    """
+    if task != "image-classification":
+        given = "no task was given" if task is None else f"the task given is {task!r}"
+        raise CardError(f"{path} has no card, and {given}. What can be served without a card is an image classifier: {_NEEDED}")
+    session = OnnxSession(path, device="cpu", threads=1)
+    image = _image_port(path, session)
+    layout, height, width, channels = _sides(path, image)
+    if image.dtype == "uint8":
+        mean, std = mean or [0.0], std or [1.0]
+    if mean is None or std is None:
+        raise CardError(f"{path} takes float32 images, so it has to be said how they are normalised: {_NEEDED}")
+    output = session.outputs[0]
+    if len(output.shape) != 2:
+        raise CardError(f"{path} should answer with [N, classes]; its first output {output.name!r} has {len(output.shape)} dimensions.")
+    if labels is None and output.shape[1] is None:
+        raise CardError(f"{path} doesn't say how many classes it has; give their names: --labels labels.txt, one a line.")
+    edge = resize_to or max(height, width)
+    scaled = (edge, edge) if resize_to or resize == "shortest" else (height, width)
+    return Card(
+        name=name or Path(path).stem,
+        task=task,
+        input=ImageInput(
+            name=image.name,
+            height=height,
+            width=width,
+            color=color or ("L" if channels == 1 else "RGB"),
+            dtype="uint8" if image.dtype == "uint8" else "float32",
+            layout=layout,
+            resize=resize,
+            resize_height=scaled[0],
+            resize_width=scaled[1],
+            interpolation=interpolation,
+            fill=(0,) * channels,
+            mean=_per_channel("mean", mean, channels),
+            std=_per_channel("std", std, channels),
+        ),
+        outputs=(Output(name=output.name, role="probabilities" if probabilities else "logits"),),
+        labels=tuple(labels or ()),
+        source=Source(framework="onnx", model=Path(path).name, created=_modified(path)),
+    )
+
+
+def _image_port(path: str | os.PathLike[str], session: OnnxSession) -> Port:
+    if len(session.inputs) != 1:
+        names = ", ".join(repr(port.name) for port in session.inputs)
+        raise CardError(f"{path} should have one input, the images; it has {names}.")
+    port = session.inputs[0]
+    if port.dtype not in ("float32", "uint8") or len(port.shape) != 4:
+        raise CardError(
+            f"{path} should take images, float32 or uint8 in four dimensions; {port.name!r} is {port.dtype} in {len(port.shape)} dimensions."
+        )
+    if port.shape[0] not in (None, 1):
+        raise CardError(f"{path} takes batches of exactly {port.shape[0]} images; export it with a dynamic batch, or with 1.")
+    return port
+
+
+def _sides(path: str | os.PathLike[str], port: Port) -> tuple[Literal["NHWC", "NCHW"], int, int, int]:
+    """Return the layout, height, width and channels of a graph's input."""
+    _, a, b, c = port.shape
+    if c in (1, 3) and a and b:
+        return "NHWC", a, b, c
+    if a in (1, 3) and b and c and port.dtype == "float32":
+        return "NCHW", b, c, a
+    sides = ", ".join("?" if side is None else str(side) for side in (a, b, c))
+    raise CardError(
+        f"{path} should take [N, 3, H, W] or [N, H, W, 3] (1 channel for grey; uint8 only as [N, H, W, C]) with fixed H and W; "
+        f"{port.name!r} is {port.dtype} [N, {sides}]. Export it with the size that it was trained for."
+    )
+
+
+def _per_channel(what: str, values: Sequence[float], channels: int) -> tuple[float, ...]:
+    if len(values) not in (1, channels):
+        raise CardError(f"--{what} has {len(values)} numbers; the model's images have {channels} channels.")
+    if what == "std" and not all(value > 0 for value in values):
+        raise CardError(f"--std has to be positive; it is {', '.join(map(str, values))}.")
+    return tuple(float(value) for value in values) * (channels if len(values) == 1 else 1)
+
+
+def _modified(path: str | os.PathLike[str]) -> str:
+    time = datetime.datetime.fromtimestamp(Path(path).stat().st_mtime, datetime.timezone.utc)
+    return time.isoformat(timespec="seconds")

@@ -1,0 +1,165 @@
+"""ONNX Runtime, as the rest of the runtime sees it: a file and a device in, named arrays in, named arrays out.
+
+One session serves any number of threads at once: `Run` keeps no state. It is built from a path, so that no copy of the file's
+bytes lives on beside it, and its real provider is looked at after the build, because ONNX Runtime falls back to the CPU with
+no more than a warning.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exportweb.errors import ArtifactError, DeviceError
+from exportweb.runtime.cpus import usable_cpus
+
+log = logging.getLogger(__name__)
+
+Array = NDArray[Any]
+
+_CPU, _CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+_DEVICE = re.compile(r"(auto|cpu|cuda)(?::(\d+))?")
+_SILENT = 4  # ONNX Runtime's severity "fatal": what goes wrong comes back as an exception, which we explain ourselves
+_NUMPY_NAMES = {"float": "float32", "double": "float64"}
+
+# What ONNX Runtime's exceptions at load time mean, by class name; its own texts go to the log, not to a client.
+_REASONS = {
+    "InvalidProtobuf": "it is not an ONNX model, or is damaged",
+    "NoModel": "it holds no model",
+    "NotImplemented": "it uses an operator that this ONNX Runtime does not have",
+    "InvalidGraph": "its graph is not valid",
+}
+
+
+class Port(NamedTuple):
+    """An input or output of a graph: `dtype` is NumPy's name, a dynamic side of `shape` is None."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+
+class OnnxSession:
+    """An ONNX graph on a device, ready to run.
+
+    `device` is ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"auto"``: CUDA where it really works, else the CPU. `threads` is how many one
+    run may use on the CPU, 0 for all that are usable. `spinning` lets idle threads of its pool wait busily for work: quicker for
+    a single stream of small runs, slower as soon as two runs or anything else want the cores.
+
+    Raises `DeviceError` if the device can't be had, `ArtifactError` if the file can't be loaded.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, device: str = "auto", threads: int = 0, spinning: bool = False) -> None:
+        ort = _onnxruntime()
+        self.threads = threads or usable_cpus()
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+        options.log_severity_level = _SILENT
+        options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
+        kind, index = _parse(device)
+        if kind == "cuda" and _CUDA not in ort.get_available_providers():
+            raise DeviceError(_no_cuda(device, ort))
+        providers: list[tuple[str, dict[str, str]]] = [(_CPU, {})]
+        if kind != "cpu" and _CUDA in ort.get_available_providers():
+            cuda = {"device_id": str(index), "cudnn_conv_algo_search": "HEURISTIC", "arena_extend_strategy": "kSameAsRequested"}
+            providers.insert(0, (_CUDA, cuda))
+        try:
+            self._session = _build(ort, path, options, providers)
+        except DeviceError:
+            if kind == "cuda":
+                raise
+            self._session = _build(ort, path, options, [(_CPU, {})])
+        self.providers: tuple[str, ...] = tuple(self._session.get_providers())
+        self.device = f"cuda:{index}" if _CUDA in self.providers else "cpu"
+        if kind == "cuda" and self.device == "cpu":
+            raise DeviceError(_no_cuda(device, ort))
+        if kind == "auto" and len(providers) > 1 and self.device == "cpu":
+            log.warning("CUDA is compiled into ONNX Runtime but can't be used here; running on the CPU.")
+        self.inputs = tuple(_port(arg) for arg in self._session.get_inputs())
+        self.outputs = tuple(_port(arg) for arg in self._session.get_outputs())
+
+    def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
+        """Run the graph and return these of its outputs (all of them by default), by name.
+
+        Raises `ArtifactError` if ONNX Runtime can't run it on these arrays.
+        """
+        names = [port.name for port in self.outputs] if outputs is None else list(outputs)
+        try:
+            return dict(zip(names, self._session.run(names, dict(inputs)), strict=True))
+        except Exception as error:  # ONNX Runtime's exceptions have no base of their own
+            got = ", ".join(f"{name} {array.dtype.name}{list(array.shape)}" for name, array in inputs.items())
+            log.warning("ONNX Runtime failed to run on %s: %s", got, error)
+            raise ArtifactError(f"ONNX Runtime could not run the model on {got}.") from error
+
+
+def available_devices() -> list[str]:
+    """Return what `device` can be here: ``["cpu"]``, with ``"cuda"`` in front where ONNX Runtime was built with it."""
+    return ["cuda", "cpu"] if _CUDA in _onnxruntime().get_available_providers() else ["cpu"]
+
+
+def _onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise DeviceError(
+            "ONNX Runtime is not installed. Install exportweb[cpu], or exportweb[gpu] for NVIDIA GPUs; not both in one environment."
+        ) from error
+    onnxruntime.set_default_logger_severity(_SILENT)
+    return onnxruntime
+
+
+def _build(ort: Any, path: str | os.PathLike[str], options: Any, providers: list[tuple[str, dict[str, str]]]) -> Any:
+    """Build a session, without ONNX Runtime's own fallback, which prints."""
+    try:
+        return ort.InferenceSession(os.fspath(path), options, providers=providers, enable_fallback=0)
+    except Exception as error:  # ONNX Runtime's exceptions have no base of their own
+        log.info("ONNX Runtime can't load %s: %s", path, error)
+        if "CUDA" in str(error) or "cuda" in str(error):
+            raise DeviceError(f"CUDA can't be used: {_first_line(error)}") from error
+        raise ArtifactError(f"{path} can't be loaded: {_reason(error, ort)}.") from error
+
+
+def _reason(error: Exception, ort: Any) -> str:
+    text = str(error)
+    if "IR version" in text or "opset" in text.lower():
+        return f"it was written for a newer ONNX Runtime than {ort.__version__}; update onnxruntime or export with a lower opset"
+    if "external" in text.lower():
+        return "its weights are in another file; save it as one file (external_data=False)"
+    return _REASONS.get(type(error).__name__, f"ONNX Runtime {ort.__version__} refuses it ({type(error).__name__})")
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:200]
+
+
+def _no_cuda(device: str, ort: Any) -> str:
+    if _CUDA not in ort.get_available_providers():
+        return (
+            f"device={device!r} was asked for, but the ONNX Runtime {ort.__version__} installed here has no CUDA. "
+            "Replace onnxruntime by onnxruntime-gpu (exportweb[gpu]), or use device='cpu'."
+        )
+    return (
+        f"device={device!r} was asked for, but ONNX Runtime {ort.__version__} fell back to the CPU: check that the NVIDIA driver, CUDA and "
+        "cuDNN are installed in the versions it needs and that the GPU exists, or use device='cpu'."
+    )
+
+
+def _parse(device: str) -> tuple[str, int]:
+    match = _DEVICE.fullmatch(device)
+    if match is None or (match[2] and match[1] != "cuda"):
+        raise DeviceError(f"device={device!r} is unknown; it is 'auto', 'cpu', 'cuda' or 'cuda:N'.")
+    return match[1], int(match[2] or 0)
+
+
+def _port(arg: Any) -> Port:
+    dtype = str(arg.type).removeprefix("tensor(").removesuffix(")")
+    shape = tuple(side if isinstance(side, int) else None for side in arg.shape)
+    return Port(arg.name, _NUMPY_NAMES.get(dtype, dtype), shape)

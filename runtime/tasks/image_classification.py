@@ -1,0 +1,87 @@
+"""Image classification: logits or probabilities in, the likeliest labels out.
+
+Answers have the shape of Hugging Face's task API: ``[{"label": "cat", "score": 0.93}, ...]``, best first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from exportweb.card import Card
+from exportweb.errors import BadParameter, CardError, ExportwebError
+from exportweb.runtime.tasks import Row
+
+DEFAULT_TOP_K = 5
+
+
+class Params(msgspec.Struct, frozen=True):
+    """What a client may ask for: how many classes, best first."""
+
+    top_k: int
+
+
+class ImageClassification:
+    """The task of a card with one output of role ``"logits"`` or ``"probabilities"``, of shape [N, classes].
+
+    Raises `CardError` if there is no such output, or if the labels are not as many as its classes. Classes without labels are
+    called ``class_0``, ``class_1``, ...
+    """
+
+    def __init__(self, card: Card, shapes: Mapping[str, tuple[int | None, ...]]) -> None:
+        output = next((output for output in card.outputs if output.role in ("logits", "probabilities")), None)
+        if output is None:
+            roles = ", ".join(output.role for output in card.outputs) or "none"
+            raise CardError(f"Image classification needs an output of role 'logits' or 'probabilities'; the card has {roles}.")
+        shape = shapes[output.name]
+        if len(shape) != 2:
+            raise CardError(f"Output {output.name!r} should have the shape [N, classes]; it has {list(shape)}.")
+        classes = shape[1] or len(card.labels)
+        if not classes:
+            raise CardError(f"The graph doesn't say how many classes {output.name!r} has, and the card has no labels.")
+        if card.labels and len(card.labels) != classes:
+            raise CardError(f"The card has {len(card.labels)} labels, but output {output.name!r} has {classes} classes.")
+        self.outputs = (output.name,)
+        self.labels = card.labels or tuple(f"class_{i}" for i in range(classes))
+        self._logits = output.role == "logits"
+
+    def params(self, given: Mapping[str, object]) -> Params:
+        """Read ``top_k``, 1 to the number of classes (default 5, or all where there are fewer).
+
+        Raises `BadParameter`.
+        """
+        unknown = sorted(set(given) - set(Params.__struct_fields__))
+        if unknown:
+            raise BadParameter(f"Unknown parameter {', '.join(map(repr, unknown))}; image classification knows 'top_k'.")
+        classes = len(self.labels)
+        if "top_k" not in given:
+            return Params(top_k=min(DEFAULT_TOP_K, classes))
+        text = str(given["top_k"])
+        if not (text.isascii() and text.isdecimal() and len(text) < 10 and 1 <= int(text) <= classes):
+            raise BadParameter(f"top_k={text[:40]} is not possible; it is a whole number from 1 to {classes}, the number of classes.")
+        return Params(top_k=int(text))
+
+    def answer(self, row: Row, params: Params) -> list[dict[str, object]]:
+        """Return the `top_k` likeliest classes, best first, equal scores in the order of the classes.
+
+        Raises `ExportwebError` if the outputs are not finite.
+        """
+        scores = row[self.outputs[0]].astype(np.float32, copy=False)
+        if not np.isfinite(scores).all():
+            raise ExportwebError("The model's output for this image is not finite, so there is no answer.")
+        if self._logits:
+            scores = softmax(scores)
+        # The version that runs may have fewer classes than the one that the parameters were checked against.
+        k = min(params.top_k, len(scores))
+        best = np.flatnonzero(scores >= np.partition(scores, -k)[-k])
+        best = best[np.argsort(-scores[best], kind="stable")][:k]
+        return [{"label": self.labels[i], "score": float(scores[i])} for i in best]
+
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return ``exp(x) / sum(exp(x))`` over the last axis, float32; the largest logit is subtracted first, so nothing overflows."""
+    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)

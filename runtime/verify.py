@@ -1,0 +1,70 @@
+"""The checks that a version passes before it serves: whole, finite, and the numbers that its trainer computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exportweb.errors import ExportwebError, Rejected
+from exportweb.runtime import tensors
+from exportweb.runtime.predictor import Predictor
+
+CUDA_SLACK = 20.0
+"""How much further than the card's tolerance an answer on CUDA may be: TF32 keeps 10 bits of a float32's 23."""
+
+
+def golden(predictor: Predictor) -> None:
+    """Run the card's golden sample and compare, by the rule in `exportweb.card.Golden`.
+
+    A card without one is asked for a grey image instead, whose outputs only have to be finite. Raises `Rejected`.
+    """
+    card = predictor.card
+    try:
+        if card.golden is None:
+            rows = predictor.infer(predictor.blank(1))
+            for name, got in rows[0].items():
+                _finite(name, got)
+            return
+        inputs = {name: tensors.decode(tensor) for name, tensor in card.golden.inputs.items()}
+        got_all = predictor.session.run(inputs, list(card.golden.outputs))
+        tolerance = card.golden.tolerance * (CUDA_SLACK if predictor.device != "cpu" else 1.0)
+        for name, tensor in card.golden.outputs.items():
+            _compare(name, got_all[name], tensors.decode(tensor), tolerance)
+    except Rejected:
+        raise
+    except ExportwebError as error:
+        raise Rejected(f"Its golden sample can't be run: {error}") from error
+
+
+def warm(predictor: Predictor, max_batch: int) -> Iterator[int]:
+    """Run every batch size that is a power of two up to `max_batch`, and `max_batch`; yield each after its run.
+
+    The caller may stop between two of them. Raises `Rejected` if one can't be run.
+    """
+    sizes = sorted({max_batch, *(1 << i for i in range(max_batch.bit_length()))})
+    for size in sizes:
+        try:
+            predictor.infer(predictor.blank(size))
+        except ExportwebError as error:
+            raise Rejected(f"It can't run a batch of {size}: {error}") from error
+        yield size
+
+
+def _compare(name: str, got: NDArray[Any], expected: NDArray[Any], tolerance: float) -> None:
+    """Raise `Rejected` unless ``max|got - expected| <= tolerance * max(1, max|expected|)``."""
+    _finite(name, got)
+    if got.shape != expected.shape:
+        raise Rejected(f"Its golden sample's {name!r} has the shape {list(got.shape)}; its trainer computed {list(expected.shape)}.")
+    want = expected.astype(np.float64)
+    off = float(np.abs(got.astype(np.float64) - want).max(initial=0.0))
+    allowed = tolerance * max(1.0, float(np.abs(want).max(initial=0.0)))
+    if not off <= allowed:
+        raise Rejected(f"Its golden sample failed: {name!r} is off by {off:.3g} from what its trainer computed; allowed is {allowed:.3g}.")
+
+
+def _finite(name: str, got: NDArray[Any]) -> None:
+    if np.issubdtype(got.dtype, np.floating) and not np.isfinite(got).all():
+        raise Rejected(f"Its outputs are not finite: {name!r} holds NaN or infinity, so its weights or its graph are broken.")

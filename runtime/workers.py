@@ -1,0 +1,358 @@
+"""The scheduler: equal threads that prepare images and run batches, and no timer anywhere.
+
+There are two queues: images to prepare (decode, resize) and prepared ones, ready to run. A worker that is free runs what is
+ready, all of it up to `max_batch`, where fewer than `max_runs` runs are going; else it prepares the next image; else it sleeps.
+So an idle server answers at once, a busy one batches by itself, and a request hops to another thread only when that thread is
+free. An image belongs to the version that is current when its preparation begins; a batch holds one version only.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from exportweb.errors import ExportwebError, Overloaded, RequestError
+from exportweb.runtime.predictor import MAX_PIXELS, Array, Predictor
+
+log = logging.getLogger(__name__)
+
+MAX_WAITING_BYTES = 64 << 20
+"""Request bodies that may wait in one queue, in bytes: about a second's work in photos of a phone."""
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What a version answered. `timings` are seconds by stage (queue, decode, resize, inference, post); `batch` is how many images
+    its run held.
+    """
+
+    version: int
+    result: Any
+    timings: dict[str, float]
+    batch: int
+
+
+class Live:
+    """A loaded version in use, with the jobs that are bound to it counted.
+
+    `drained` is set once it is retired and its last job has ended. Threads of the pool hold on to this, never to the predictor
+    itself, so that whoever waits for `drained` and calls `release` frees the session in its own thread.
+    """
+
+    def __init__(self, predictor: Predictor, version: int, max_batch: int) -> None:
+        self.version = version
+        self.max_batch = min(max_batch, predictor.max_batch or max_batch)
+        self.jobs = 0
+        self.retired = False
+        self.drained = threading.Event()
+        self._predictor: Predictor | None = predictor
+
+    @property
+    def predictor(self) -> Predictor:
+        """The predictor; it may not be asked for after `release`."""
+        assert self._predictor is not None
+        return self._predictor
+
+    def release(self) -> None:
+        """Let go of the predictor, and with it of the session's memory."""
+        self._predictor = None
+
+
+class Job:
+    """One image on its way: made by `Workers.submit`, ended by a call of `done`, or by `cancel`."""
+
+    __slots__ = ("array", "cancelled", "data", "decode", "done", "live", "params", "queue", "resize", "since", "size")
+
+    def __init__(self, data: bytes, params: Any, done: Callable[[Answer | Exception], None]) -> None:
+        self.data = data
+        self.size = len(data)
+        self.params = params
+        self.done = done
+        self.live: Live | None = None
+        self.array: Array | None = None
+        self.cancelled = False
+        self.since = time.perf_counter()  # when it began to wait where it is now
+        self.queue = self.decode = self.resize = 0.0
+
+    def cancel(self) -> None:
+        """Say that nobody waits any more: what has not been computed yet won't be.
+
+        `done` is not called afterwards, unless the answer was on its way already.
+        """
+        self.cancelled = True
+        self.data = b""
+
+
+class Batch(NamedTuple):
+    """Ready jobs of one version."""
+
+    live: Live
+    jobs: list[Job]
+
+
+class Workers:
+    """`count` threads that answer jobs with the current version.
+
+    `max_runs` runs go at the same time at most. `max_queue` jobs and `max_bytes` of their bodies may wait; one job always may.
+    """
+
+    def __init__(
+        self,
+        *,
+        count: int,
+        max_runs: int,
+        max_queue: int = 256,
+        max_bytes: int = MAX_WAITING_BYTES,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        self.count = count
+        self.max_runs = max_runs
+        self._max_queue = max_queue
+        self._max_bytes = max_bytes
+        self._max_pixels = max_pixels
+        self._raw: deque[Job] = deque()
+        self._ready: deque[Job] = deque()
+        self._bytes = 0  # of bodies that wait in _raw
+        self._preparing = self._running = self._idle = self._unfinished = 0
+        self._current: Live | None = None
+        self._closing = self._stopped = False
+        lock = threading.Lock()
+        self._work = threading.Condition(lock)
+        self._finished = threading.Condition(lock)
+        self._threads = [threading.Thread(target=self._loop, name=f"exportweb-worker-{i}", daemon=True) for i in range(count)]
+
+    @property
+    def current(self) -> Live | None:
+        """The version that new jobs are answered by."""
+        return self._current
+
+    def start(self) -> None:
+        """Start the threads."""
+        for thread in self._threads:
+            thread.start()
+
+    def submit(self, data: bytes, params: Any, done: Callable[[Answer | Exception], None]) -> Job:
+        """Queue an image; `done` is called with its answer, or with what went wrong, in a thread of the pool.
+
+        Never blocks. Raises `Overloaded` if the queue is full, no version is loaded, or the pool is closing.
+        """
+        job = Job(data, params, done)
+        with self._work:
+            if self._closing:
+                raise _closing()
+            if self._current is None:
+                raise Overloaded("No version is loaded yet; ask again in a moment.", retry_after=2)
+            waiting = len(self._raw) + len(self._ready)
+            if waiting and (waiting >= self._max_queue or self._bytes + job.size > self._max_bytes):
+                raise Overloaded(f"The queue is full ({waiting} images wait); ask again in a moment.")
+            self._raw.append(job)
+            self._bytes += job.size
+            self._unfinished += 1
+            self._wake()
+        return job
+
+    def swap(self, live: Live | None) -> Live | None:
+        """Answer from this version from now on; return the one before, retired, to be released once it is drained."""
+        with self._work:
+            old, self._current = self._current, live
+            if old is not None:
+                old.retired = True
+                if old.jobs == 0:
+                    old.drained.set()
+        return old
+
+    def stats(self) -> dict[str, int]:
+        """Return how many jobs wait (`queue`), how many are being prepared or run (`in_flight`), and the pool's settings."""
+        with self._work:
+            queue = len(self._raw) + len(self._ready)
+            return {
+                "queue": queue,
+                "in_flight": self._unfinished - queue,
+                "queue_bytes": self._bytes,
+                "workers": self.count,
+                "max_runs": self.max_runs,
+            }
+
+    def close(self, grace: float = 10.0) -> None:
+        """Finish what was accepted, for at most `grace` seconds; refuse what is left; end the threads."""
+        with self._work:
+            self._closing = True
+            self._finished.wait_for(lambda: self._unfinished == 0, grace)
+            left = [*self._raw, *self._ready]
+            self._raw.clear()
+            self._ready.clear()
+            self._bytes = 0
+            self._stopped = True
+            self._work.notify_all()
+        for job in left:
+            self._deliver(job, _closing())
+        self._end(left)
+        for thread in self._threads:
+            if thread.is_alive() and thread is not threading.current_thread():
+                thread.join(timeout=1.0)  # one that is inside a long run is left behind; it is a daemon
+
+    # -- the threads -------------------------------------------------------------------------------------------------
+
+    def _loop(self) -> None:
+        while (work := self._take()) is not None:
+            if isinstance(work, Job):
+                self._prepare(work)
+            else:
+                self._run(work)
+            del work  # a thread that sleeps holds on to nothing
+
+    def _take(self) -> Job | Batch | None:
+        """Wait for something to do; None when the pool has stopped."""
+        with self._work:
+            while not self._stopped:
+                if self._ready and self._running < self.max_runs:
+                    self._running += 1
+                    batch = self._take_batch()
+                    self._wake()
+                    return batch
+                if self._raw and self._room():
+                    job = self._raw.popleft()
+                    self._bytes -= job.size
+                    self._preparing += 1
+                    job.live = self._current
+                    assert job.live is not None
+                    job.live.jobs += 1
+                    self._wake()
+                    return job
+                self._idle += 1
+                self._work.wait()
+                self._idle -= 1
+        return None
+
+    def _room(self) -> bool:
+        """Whether to prepare more: enough for the runs that can go next, not so much that a swap finds a long tail."""
+        current = self._current
+        return current is not None and len(self._ready) + self._preparing < (self.max_runs + 1) * max(current.max_batch, self.count)
+
+    def _wake(self) -> None:
+        """Wake one sleeper if there is work for it. The lock is held. Each that wakes wakes the next, as long as there is."""
+        if self._idle and ((self._ready and self._running < self.max_runs) or (self._raw and self._room())):
+            self._work.notify()
+
+    def _take_batch(self) -> Batch:
+        """Take what is ready and belongs to the same version as the first, oldest first."""
+        live = self._ready[0].live
+        assert live is not None
+        jobs: list[Job] = []
+        others: list[Job] = []
+        while self._ready and len(jobs) < live.max_batch:
+            job = self._ready.popleft()
+            (jobs if job.live is live else others).append(job)
+        self._ready.extendleft(reversed(others))
+        return Batch(live, jobs)
+
+    def _prepare(self, job: Job) -> None:
+        """Decode and resize one image, and put it among the ready ones."""
+        start = time.perf_counter()
+        job.queue = start - job.since
+        failure: Exception | None = None
+        if not job.cancelled:
+            try:
+                assert job.live is not None
+                job.array, job.decode, job.resize = job.live.predictor.prepare(job.data, max_pixels=self._max_pixels)
+            except Exception as error:  # whatever an image does, it costs only its own request
+                failure = bare(error)
+        job.data = b""
+        job.since = time.perf_counter()
+        with self._work:
+            self._preparing -= 1
+            if self._stopped and failure is None:
+                failure = _closing()
+            ready = failure is None and not job.cancelled
+            if ready:
+                self._ready.append(job)  # this thread looks at it next, so nobody needs to be woken
+        if failure is not None:
+            self._deliver(job, failure)
+        if not ready:
+            self._end([job])
+
+    def _run(self, batch: Batch) -> None:
+        """Run one batch and deliver its answers."""
+        live, jobs = batch.live, [job for job in batch.jobs if not job.cancelled]
+        start = time.perf_counter()
+        rows: Sequence[dict[str, Array] | Exception] = []
+        try:
+            rows = self._infer(live, jobs)
+        finally:
+            with self._work:
+                self._running -= 1
+                self._wake()
+        inference = time.perf_counter() - start
+        for job, row in zip(jobs, rows, strict=True):
+            self._deliver(job, self._answer(live, job, row, start, inference, len(jobs)))
+        self._end(batch.jobs)
+
+    def _infer(self, live: Live, jobs: list[Job]) -> Sequence[dict[str, Array] | Exception]:
+        """Run the graph; where a batch of several fails, run them one by one, so that a bad one costs only itself."""
+        if not jobs:
+            return []
+        try:
+            return live.predictor.infer([job.array for job in jobs if job.array is not None])
+        except Exception as error:
+            if len(jobs) == 1:
+                return [bare(error)]
+            log.warning("A batch of %d failed; running its images one by one.", len(jobs))
+        return [row for job in jobs for row in self._infer(live, [job])]
+
+    def _answer(
+        self, live: Live, job: Job, row: dict[str, Array] | Exception, start: float, inference: float, batch: int
+    ) -> Answer | Exception:
+        if isinstance(row, Exception):
+            return row
+        begin = time.perf_counter()
+        try:
+            result = live.predictor.task.answer(row, job.params)
+        except Exception as error:
+            return bare(error)
+        timings = {
+            "queue": job.queue + start - job.since,
+            "decode": job.decode,
+            "resize": job.resize,
+            "inference": inference,
+            "post": time.perf_counter() - begin,
+        }
+        return Answer(live.version, result, timings, batch)
+
+    def _deliver(self, job: Job, answer: Answer | Exception) -> None:
+        if job.cancelled:
+            return
+        try:
+            job.done(answer)
+        except Exception:
+            log.exception("The receiver of an answer failed.")
+
+    def _end(self, jobs: list[Job]) -> None:
+        """Count jobs as finished, and drain the versions that waited for them."""
+        with self._work:
+            self._unfinished -= len(jobs)
+            for job in jobs:
+                live, job.live, job.array = job.live, None, None
+                if live is not None:
+                    live.jobs -= 1
+                    if live.retired and live.jobs == 0:
+                        live.drained.set()
+            if self._unfinished == 0:
+                self._finished.notify_all()
+
+
+def _closing() -> Overloaded:
+    return Overloaded("The server is shutting down; ask again in a moment.", retry_after=5)
+
+
+def bare(error: Exception) -> Exception:
+    """Log an error that is nobody's input's fault; return it without tracebacks, whose frames would keep a version's memory."""
+    if not isinstance(error, RequestError):
+        known = isinstance(error, ExportwebError)
+        log.error("A prediction failed: %s", error, exc_info=None if known else error)
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)

@@ -1,0 +1,91 @@
+"""What tests of several rooms share."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import pytest
+
+if TYPE_CHECKING:
+    from exportweb.exporters.exporter import Exporter
+
+LABELS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+
+
+@pytest.fixture(scope="session")
+def ten_classes() -> Exporter:
+    """An exporter of a small classifier of ten classes, traced once."""
+    pytest.importorskip("torch")
+    import torch
+    from exportweb.exporters.exporter import Exporter
+    from exportweb.exporters.frameworks import Hints
+    from models import Tiny, example
+
+    torch.manual_seed(0)
+    return Exporter(Tiny(10), name="digits", labels=LABELS, hints=Hints(example()))
+
+
+class LiveServer:
+    """`exportweb serve` on a store, in a process of its own, with a trainer's hand on the store."""
+
+    def __init__(self, folder: Path, exporter: Exporter) -> None:
+        from exportweb import Store
+        from exportweb.exporters.server import Server
+
+        self.store = Store(folder)
+        self._exporter = exporter
+        self._server = Server(folder, host="127.0.0.1", port=0, device="cpu")
+        self.url = self._server.url
+
+    def close(self) -> None:
+        self._server.close()
+
+    def publish(self, accuracy: float, epoch: int, scale: float = 1.0) -> int:
+        """Publish a version whose weights are `scale` times the model's."""
+        return self.store.publish(lambda file, number: self._write(file, number, accuracy, epoch, scale))
+
+    def reject(self, epoch: int) -> int:
+        """Publish a version whose golden sample a server will find wrong."""
+        from exportweb import artifact
+        from exportweb.exporters.golden import golden, mosaic
+        from exportweb.runtime.tensors import decode
+
+        graph = self._exporter.graph
+
+        def write(file: BinaryIO, number: int) -> None:
+            snapshot = self._snapshot(1.0)
+            card: Any = self._write(io.BytesIO(), number, 0.0, epoch, 1.0)
+            wrong = golden(mosaic(card.input), decode(card.golden.outputs["logits"]) + 1)
+            artifact.write(file, graph.template.fill(snapshot.tensors), card.replace(golden=wrong))
+
+        return self.store.publish(write)
+
+    def refuse(self, reason: str, epoch: int) -> None:
+        """Say, as a trainer does, that a version was not published."""
+        self.store.refuse(reason, epoch=epoch)
+
+    def _snapshot(self, scale: float) -> Any:
+        from exportweb.exporters.weights import Snapshot
+
+        snapshot = Snapshot(self._exporter.weights)
+        snapshot.take(self._exporter.weights)
+        for tensor in snapshot.tensors:
+            if tensor.is_floating_point():
+                tensor.mul_(scale)
+        return snapshot
+
+    def _write(self, file: BinaryIO, number: int, accuracy: float, epoch: int, scale: float) -> Any:
+        graph = self._exporter.graph
+        card = self._exporter.card(graph, epoch=epoch, metrics={"accuracy": accuracy})
+        return graph.write(file, self._snapshot(scale), card.replace(version=number))
+
+
+@pytest.fixture
+def live_server(tmp_path: Path, ten_classes: Exporter) -> Iterator[LiveServer]:
+    """A server on a store that is still empty."""
+    server = LiveServer(tmp_path / "store", ten_classes)
+    yield server
+    server.close()

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from exportweb.errors import ExportError
+from exportweb.exporters.golden import mosaic
+from exportweb.exporters.graph import ImageModel, export_graph, logits
+from exportweb.exporters.torch_modules import image_input
+from exportweb.exporters.unwrap import eval_copy
+from models import Tiny, example
+from torch import nn
+
+MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
+
+
+@pytest.fixture(scope="module")
+def traced():
+    """A module and its graph."""
+    torch.manual_seed(0)
+    model = ImageModel(eval_copy(Tiny()), mean=MEAN, std=STD).eval()
+    return model, export_graph(model, torch.from_numpy(mosaic(image_input(example()), batch=2)))
+
+
+def test_the_graph_takes_images_as_bytes_in_batches_of_any_size(traced):
+    model, graph = traced
+    session = onnxruntime.InferenceSession(graph)
+    (image,) = session.get_inputs()
+    assert (image.name, image.type, image.shape[1:]) == ("image", "tensor(uint8)", [16, 16, 3])
+    for batch in (1, 2, 5):
+        images = mosaic(image_input(example()), batch=batch)
+        (got,) = session.run(["logits"], {"image": images})
+        with torch.no_grad():
+            assert np.abs(got - model(torch.from_numpy(images)).numpy()).max() < 1e-5
+
+
+def test_weights_keep_the_names_they_have_in_the_state_dict(traced):
+    model, graph = traced
+    proto = onnx.load(io.BytesIO(graph))
+    held = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
+    for name, value in model.model.state_dict().items():
+        if value.is_floating_point():
+            assert np.array_equal(held[name], value.numpy()), name
+
+
+def test_convolution_and_normalisation_can_still_be_fused(traced, tmp_path):
+    _, graph = traced
+    options = onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    onnxruntime.InferenceSession(graph, options)
+    operators = {node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node}
+    assert "BatchNormalization" not in operators
+
+
+def test_the_normalisation_is_that_of_the_training_transform_bit_for_bit():
+    model = ImageModel(nn.Identity(), mean=MEAN, std=STD)
+    image = torch.arange(256, dtype=torch.uint8).repeat(3, 1).T.reshape(1, 16, 16, 3)
+    expected = (image.permute(0, 3, 1, 2).float() / 255 - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
+    assert torch.equal(model(image), expected)
+
+
+def test_class_scores_are_found_in_what_frameworks_return():
+    scores = torch.zeros(2, 3)
+    assert logits(scores) is scores
+    assert logits({"logits": scores}) is scores
+    assert logits((scores, "auxiliary")) is scores
+    with pytest.raises(ExportError, match="returned str"):
+        logits("scores")
+
+
+def test_a_model_that_cannot_be_traced_says_why():
+    class DependsOnData(nn.Module):
+        def forward(self, x):
+            return x.mean((2, 3)) if x.sum().item() > 0 else x.amax((2, 3))
+
+    model = ImageModel(DependsOnData(), mean=MEAN, std=STD)
+    with pytest.raises(ExportError, match="PyTorch can't export this model to ONNX: .*data-dependent"):
+        export_graph(model, torch.zeros(2, 16, 16, 3, dtype=torch.uint8))

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import torch
+from exportweb.exporters.exporter import Graph
+from exportweb.exporters.frameworks import Hints, describe
+from exportweb.exporters.proof import disprove
+from exportweb.exporters.weights import Snapshot, Weights
+from models import Tiny, example
+
+
+def reason(model: torch.nn.Module) -> str | None:
+    """Trace a model and try to disprove that its graph can be refreshed."""
+    weights = Weights(model)
+    snapshot = Snapshot(weights)
+    snapshot.take(weights)
+    return disprove(Graph(model, weights, describe(model, Hints(example()))), snapshot)
+
+
+def test_a_graph_with_all_its_weights_under_their_names_holds(model):
+    assert reason(model) is None
+
+
+def test_a_weight_without_effect_in_evaluation_may_be_absent(model):
+    model.auxiliary = torch.nn.Linear(3, 3)
+    assert reason(model) is None
+
+
+def test_a_weight_that_was_baked_into_the_graph_is_found():
+    class Bakes(Tiny):
+        """Remembers a value computed from a weight when it is constructed, and again never."""
+
+        def __init__(self):
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.tensor([2.0]))
+            self.remembered = 2.0
+
+        def forward(self, x):
+            return super().forward(x) * self.remembered + 0 * self.scale
+
+    class Reads(Tiny):
+        """Reads a weight's value into Python, where no graph can follow it."""
+
+        def __init__(self):
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.tensor([2.0]))
+
+        def forward(self, x):
+            return super().forward(x) * (self.scale.tolist()[0] if not torch.compiler.is_compiling() else 2.0)
+
+    assert reason(Bakes()) is None  # the remembered number is no weight: nothing to refresh
+    assert reason(Reads()) == "scale (of 1 such) is not in the graph under its own name"
+
+
+def test_the_models_own_weights_are_untouched(model):
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    reason(model)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import json
+import math
+
+import msgspec
+import pytest
+
+from exportweb import Card
+from exportweb.card import FORMAT
+from exportweb.errors import CardError
+
+
+def test_what_is_encoded_is_decoded(card: Card) -> None:
+    assert Card.decode(card.encode()) == card
+    assert Card.decode(card.encode().decode()) == card
+
+
+def test_replace_changes_a_copy(card: Card) -> None:
+    assert card.replace(version=7).version == 7
+    assert card.version is None
+
+
+def test_a_card_is_immutable(card: Card) -> None:
+    with pytest.raises(AttributeError):
+        card.version = 7  # type: ignore[misc]
+
+
+def test_absent_values_take_no_space(card: Card) -> None:
+    data = json.loads(card.encode())
+    assert "version" not in data
+    assert "git" not in data["source"]
+
+
+def test_arrays_travel_as_base64(card: Card) -> None:
+    assert json.loads(card.encode())["golden"]["inputs"]["image"]["data"] == "AP8="
+
+
+def test_channels_follow_the_colour(card: Card) -> None:
+    assert card.input.channels == 3
+    assert msgspec.structs.replace(card.input, color="L").channels == 1
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_metric_that_is_not_finite_leaves_the_card_readable(card: Card, value: float) -> None:
+    source = msgspec.structs.replace(card.source, metrics={"loss": value, "accuracy": 0.5})
+    assert Card.decode(card.replace(source=source).encode()).source.metrics == {"accuracy": 0.5}
+
+
+def test_fields_of_a_newer_card_are_ignored(card: Card) -> None:
+    data = json.loads(card.encode()) | {"colour of the sky": "blue"}
+    data["input"]["depth"] = 3
+    assert Card.decode(json.dumps(data)) == card
+
+
+def test_a_newer_format_is_refused(card: Card) -> None:
+    with pytest.raises(CardError, match=f"format {FORMAT + 1}.*Update exportweb"):
+        Card.decode(card.replace(format=FORMAT + 1).encode())
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"name": "x"}', b'{"name": 3}'])
+def test_what_is_no_card_is_an_error_of_its_own(data: bytes) -> None:
+    with pytest.raises(CardError, match="can't be read"):
+        Card.decode(data)
+
+
+@pytest.mark.parametrize(
+    ("where", "value"),
+    [("resize", "stretch"), ("color", "HSV"), ("interpolation", "cubic"), ("height", "224"), ("mean", "x")],
+)
+def test_values_out_of_range_name_their_place(card: Card, where: str, value: object) -> None:
+    data = json.loads(card.encode())
+    data["input"][where] = value
+    with pytest.raises(CardError, match=rf"\$\.input\.{where}"):
+        Card.decode(json.dumps(data))

@@ -1,0 +1,94 @@
+"""Servers to ask: one in a process, shared by the tests of a module, and apps in a thread of this one."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, artifacts: Any, server_class: Any) -> Iterator[Any]:
+    """A server of one file whose version is 7."""
+    folder = tmp_path_factory.mktemp("served")
+    path = artifacts.write(folder / "colours.onnx", version=7, epoch=3, metrics={"accuracy": 0.5})
+    args = ("--max-upload", "100000", "--max-pixels", "1000000", "--cors", "https://example.org")
+    with server_class(path, *args, log=folder / "log") as server:
+        yield server
+
+
+class AppServer:
+    """An ASGI app on a free port, served by a thread of this process."""
+
+    def __init__(self, app: Any) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self.address = self._socket.getsockname()
+        self.url = f"http://127.0.0.1:{self.address[1]}"
+        self.http = httpx.Client(base_url=self.url, timeout=30)
+        config = uvicorn.Config(app, lifespan="off", log_config=None, log_level="critical", timeout_graceful_shutdown=1)
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]})
+        self._thread.start()
+        while not self._server.started:
+            time.sleep(0.01)
+
+    def close(self) -> None:
+        self.http.close()
+        self._server.should_exit = True
+        self._thread.join()
+
+
+@pytest.fixture
+def serve_app() -> Iterator[Callable[[Any], AppServer]]:
+    """Serve apps until the test ends."""
+    with contextlib.ExitStack() as stack:
+
+        def start(app: Any) -> AppServer:
+            server = AppServer(app)
+            stack.callback(server.close)
+            return server
+
+        yield start
+
+
+@pytest.fixture
+def serve_model(
+    tmp_path: Path, artifacts: Any, serve_app: Callable[[Any], AppServer]
+) -> Iterator[Callable[..., AppServer]]:
+    """Serve a model's app with these options of `create_app`; `slow`, `max_queue` and so on are the model's own."""
+    from exportweb.runtime import ServedModel
+    from exportweb.web import create_app
+
+    with contextlib.ExitStack() as stack:
+
+        def start(*, slow: int = 0, max_queue: int = 256, **options: Any) -> AppServer:
+            path = artifacts.write(tmp_path / "model.onnx", slow=slow)
+            model = ServedModel(path, device="cpu", max_queue=max_queue)
+            stack.callback(model.close, 0)
+            model.start(wait=True)
+            server = serve_app(create_app(model, **options))
+            server.model = model  # type: ignore[attr-defined]
+            return server
+
+        yield start
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[..., socket.socket]]:
+    """Open sockets to send exactly what a test wants to send."""
+    with contextlib.ExitStack() as stack:
+
+        def start(address: tuple[str, int], data: bytes = b"") -> socket.socket:
+            connection = stack.enter_context(socket.create_connection(address, timeout=30))
+            connection.sendall(data)
+            return connection
+
+        yield start

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from exportweb import Store
+
+
+def read(server: Any) -> dict[tuple[str, ...], float]:
+    """Samples by name and the values of their labels."""
+    answer = server.http.get("/metrics")
+    assert answer.headers["content-type"].startswith("text/plain")
+    families = text_string_to_metric_families(answer.text)
+    return {(s.name, *s.labels.values()): s.value for family in families for s in family.samples}
+
+
+def test_requests_are_counted_by_path_and_status(
+    serve: Callable[..., Any], artifacts: Any, picture: Callable[..., bytes], tmp_path: Path
+) -> None:
+    server = serve(artifacts.write(tmp_path / "m.onnx", version=5))
+    for content in (picture(), picture(), b"no image"):
+        server.http.post("/predict", content=content)
+    server.http.get("/unknown/path")
+    server.http.get("/static/none.js")
+    found = read(server)
+    assert found["exportweb_requests_total", "/predict", "200"] == 2
+    assert found["exportweb_requests_total", "/predict", "415"] == 1
+    assert found["exportweb_requests_total", "other", "404"] == 1
+    assert found["exportweb_requests_total", "/static", "404"] == 1
+    for stage in ("queue", "decode", "resize", "inference", "post"):
+        assert found["exportweb_stage_seconds_count", stage] == 2
+        assert found["exportweb_stage_seconds_sum", stage] >= 0
+    assert found["exportweb_batch_size_count",] == 2
+    assert found["exportweb_model_version",] == 5
+    assert found["exportweb_ready",] == 1
+    assert found["exportweb_queue_length",] == 0
+    assert found["exportweb_in_flight",] == 0
+    assert found["process_resident_memory_bytes",] > 1e6
+
+
+def test_what_happens_to_versions_is_counted(serve: Callable[..., Any], artifacts: Any, tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    store.folder.mkdir()
+    server = serve(store.folder)
+    found = read(server)
+    assert found["exportweb_ready",] == found["exportweb_model_version",] == found["exportweb_swaps_total",] == 0
+
+    artifacts.publish(store)
+    server.wait_for_version(1)
+    artifacts.publish(store, damage=True)
+    store.refuse("not finite")
+    server.wait(lambda: len(server.http.get("/versions").json()["versions"]) == 3, what="the rejected and the refused one")
+    artifacts.publish(store)
+    server.wait_for_version(3)
+    found = read(server)
+    assert found["exportweb_swaps_total",] == 2
+    assert found["exportweb_rejections_total",] == 1
+    assert found["exportweb_refusals_total",] == 1
+    assert found["exportweb_model_version",] == 3

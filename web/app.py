@@ -1,0 +1,100 @@
+"""The Starlette app: which path leads where, and what surrounds them all."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
+
+from exportweb.errors import ExportwebError, RequestError
+from exportweb.runtime import ServedModel
+from exportweb.web.body import Inbox
+from exportweb.web.events import Events
+from exportweb.web.guard import Guard
+from exportweb.web.info import Info
+from exportweb.web.metrics import Metrics
+from exportweb.web.openapi import describe
+from exportweb.web.predict import Predict
+from exportweb.web.responses import JSONResponse, http_error, model_error, request_error
+
+STATIC = Path(__file__).with_name("static")
+MAX_UPLOAD = 20_000_000  # bytes
+MAX_HELD = 512_000_000  # bytes
+BODY_TIMEOUT = 30.0  # seconds
+
+
+def create_app(
+    model: ServedModel,
+    *,
+    max_upload: int = MAX_UPLOAD,
+    max_held: int = MAX_HELD,
+    body_timeout: float = BODY_TIMEOUT,
+    cors: Sequence[str] = (),
+) -> Starlette:
+    """Return the web app of one model, which is started and closed by the caller.
+
+    `max_upload` is the largest body of a request in bytes, `max_held` that of all requests in flight together, `body_timeout`
+    the seconds within which a body has to arrive, `cors` the origins (or ``"*"``) whose pages may ask. `app.state.events` is
+    the event hub: close it before the server waits for its connections to end.
+    """
+    info, metrics, events, static = Info(model), Metrics(model), Events(model), _Static(directory=STATIC)
+    inbox = Inbox(max_upload=max_upload, max_held=max_held, timeout=body_timeout)
+
+    async def page(request: Request) -> Response:
+        return await static.get_response("index.html", request.scope)
+
+    async def openapi(request: Request) -> Response:
+        return JSONResponse(describe(max_upload))
+
+    routes = [
+        Route("/predict", Predict(model, metrics, inbox), methods=["POST"]),
+        Route("/", page),
+        Route("/model", info.model),
+        Route("/versions", info.versions),
+        Route("/events", events, methods=["GET"]),
+        Route("/healthz", info.healthz),
+        Route("/readyz", info.readyz),
+        Route("/metrics", metrics.page),
+        Route("/openapi.json", openapi),
+    ]
+    middleware = [Middleware(Guard, metrics=metrics, paths=frozenset(route.path for route in routes))]
+    if cors:
+        exposed = ["X-Model-Version", "Server-Timing", "Retry-After"]
+        middleware.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=cors,
+                allow_headers=["Content-Type"],
+                allow_methods=["GET", "POST"],
+                expose_headers=exposed,
+            )
+        )
+    app = Starlette(
+        routes=[*routes, Mount("/static", static)],
+        middleware=middleware,
+        exception_handlers={RequestError: request_error, ExportwebError: model_error, HTTPException: http_error},
+    )
+    app.router.redirect_slashes = False
+    app.state.events = events
+    return app
+
+
+class _Static(StaticFiles):
+    """The page's files: browsers keep them, and ask each time whether they are still the same."""
+
+    def file_response(
+        self, full_path: str | os.PathLike[str], stat_result: os.stat_result, scope: Scope, status_code: int = 200
+    ) -> Response:
+        response = super().file_response(full_path, stat_result, scope, status_code)
+        response.headers["Cache-Control"] = "no-cache"
+        return response

@@ -1,0 +1,61 @@
+"""Around every answer: security headers, the count by status, and a last resort for what nobody expected."""
+
+from __future__ import annotations
+
+import logging
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from exportweb.web.metrics import Metrics
+from exportweb.web.responses import error
+
+log = logging.getLogger("exportweb.web")
+
+# The page needs its own scripts, styles and requests, images and camera pictures that never leave the browser, and nothing else.
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+HEADERS = (
+    (b"content-security-policy", CONTENT_SECURITY_POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"permissions-policy", b"camera=(self)"),
+)
+
+
+class Guard:
+    """ASGI middleware; `paths` are those that are counted under their own name."""
+
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, paths: frozenset[str]) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._paths = paths
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        status = 499  # nothing sent: the client left first
+
+        async def guarded(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], *HEADERS]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, guarded)
+        except Exception:
+            if status != 499:
+                raise  # the answer has begun; the server closes the connection and logs why
+            log.exception("%s %s failed", scope["method"], scope["path"])
+            await error("Internal error.", status=500)(scope, receive, guarded)
+        finally:
+            self._metrics.count(self._name(scope["path"]), status)
+
+    def _name(self, path: str) -> str:
+        if path in self._paths:
+            return path
+        return "/static" if path.startswith("/static/") else "other"

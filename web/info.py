@@ -1,0 +1,60 @@
+"""What a server says about itself: the model, its versions, whether it lives and whether it is ready."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+import exportweb
+from exportweb.errors import Overloaded
+from exportweb.runtime import ServedModel
+from exportweb.web.responses import JSONResponse, error
+
+
+class Info:
+    """The small GET endpoints of one model."""
+
+    def __init__(self, model: ServedModel) -> None:
+        self._model = model
+
+    async def model(self, request: Request) -> Response:
+        """``GET /model``: the card without its golden sample, and how it runs here."""
+        predictor, current = self._model.predictor, self._model.current
+        if predictor is None or current is None:
+            raise Overloaded("No version is loaded yet; the first one is served as soon as it is published.")
+        stats, card = self._model.stats(), predictor.card
+        runtime = {
+            "device": predictor.device,
+            "providers": predictor.providers,
+            "threads": stats["threads"],
+            "workers": stats["workers"],
+            "max_batch": stats["max_batch"],
+            "loaded": datetime.fromtimestamp(current.seen, timezone.utc).isoformat(timespec="seconds"),
+            "exportweb": exportweb.__version__,
+        }
+        return JSONResponse(
+            {
+                "name": card.name,
+                "task": card.task,
+                "version": current.version,
+                "card": card.replace(golden=None),
+                "runtime": runtime,
+            }
+        )
+
+    async def versions(self, request: Request) -> Response:
+        """``GET /versions``: every version that this server has seen, oldest first."""
+        current = self._model.current
+        return JSONResponse({"serving": current.version if current else None, "versions": self._model.versions()})
+
+    async def healthz(self, request: Request) -> Response:
+        """``GET /healthz``: 200 while the process lives."""
+        return JSONResponse({"status": "ok"})
+
+    async def readyz(self, request: Request) -> Response:
+        """``GET /readyz``: 200 once a version serves, through every swap, else 503."""
+        if self._model.ready:
+            return JSONResponse({"status": "ready"})
+        return error("No version is loaded yet.", status=503, headers={"Retry-After": "1"})

@@ -1,0 +1,241 @@
+"""``GET /openapi.json``: what the server takes and answers, as OpenAPI 3.1, so that its schemas are JSON Schema as they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import exportweb
+
+Json = dict[str, Any]
+
+
+def describe(max_upload: int) -> Json:
+    """Return the OpenAPI document of a server that takes bodies of up to `max_upload` bytes."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "exportweb",
+            "version": exportweb.__version__,
+            "description": "Predictions of one model, from versions that are swapped in without a dropped request.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "paths": {
+            "/predict": {"post": _predict(max_upload)},
+            "/model": {
+                "get": _get("The card of the version that serves, and how it runs", _ref("Model"))
+                | {"responses": {"200": _json("The model", _ref("Model")), "503": _error("No version is loaded yet")}}
+            },
+            "/versions": {"get": _get("Every version that this server has seen, oldest first", _ref("Versions"))},
+            "/events": {"get": _events()},
+            "/healthz": {"get": _get("200 while the process lives", _ref("Status"))},
+            "/readyz": {
+                "get": {
+                    "summary": "200 once a version serves, through every swap",
+                    "responses": {"200": _json("Ready", _ref("Status")), "503": _error("No version is loaded yet")},
+                }
+            },
+            "/metrics": {"get": _text("Metrics in Prometheus' text format", "text/plain")},
+            "/openapi.json": {"get": _get("This document", {"type": "object", "required": ["openapi", "paths"]})},
+            "/": {"get": _text("The page: try the model in a browser", "text/html")},
+        },
+        "components": {"schemas": SCHEMAS},
+    }
+
+
+def _predict(max_upload: int) -> Json:
+    image = {"type": "string", "format": "binary", "description": "JPEG, PNG, WebP, GIF (first frame), BMP or TIFF"}
+    form = {
+        "type": "object",
+        "required": ["image"],
+        "properties": {"image": image, "top_k": {"type": "integer", "minimum": 1}},
+    }
+    hugging_face = {
+        "type": "object",
+        "required": ["inputs"],
+        "properties": {
+            "inputs": {"type": "string", "contentEncoding": "base64", "description": "The image file, base64"},
+            "parameters": {"type": "object", "properties": {"top_k": {"type": ["integer", "null"], "minimum": 1}}},
+        },
+    }
+    errors = {
+        "400": "A parameter, the form or the JSON isn't what it should be",
+        "408": "The body didn't arrive in time",
+        "413": f"More than {max_upload} bytes, or more pixels than the server decodes",
+        "415": "Not an image",
+        "422": "An image that can't be decoded",
+        "503": "The queue is full, or no version is loaded yet; see Retry-After",
+    }
+    return {
+        "summary": "Ask about one image",
+        "parameters": [
+            {
+                "name": "top_k",
+                "in": "query",
+                "description": "How many labels to answer with, the most likely first",
+                "schema": {"type": "integer", "minimum": 1},
+            }
+        ],
+        "requestBody": {
+            "required": True,
+            "description": "The image file itself (with any Content-Type or none), a form, or Hugging Face's JSON",
+            "content": {
+                "image/*": {"schema": image},
+                "application/octet-stream": {"schema": image},
+                "multipart/form-data": {"schema": form},
+                "application/json": {"schema": hugging_face},
+            },
+        },
+        "responses": {
+            "200": {
+                **_json("Labels with their scores, sorted by score", _ref("Prediction")),
+                "headers": {
+                    "X-Model-Version": {"description": "The version that answered", "schema": {"type": "integer"}},
+                    "Server-Timing": {"description": "Milliseconds by stage", "schema": {"type": "string"}},
+                },
+            },
+            **{status: _error(text) for status, text in errors.items()},
+        },
+    }
+
+
+def _events() -> Json:
+    text = (
+        "A stream of server-sent events, named `published`, `loaded`, `rejected` or `refused`; `data` is an Event as JSON. "
+        "A client that (re)connects asks `/versions` for what it has missed."
+    )
+    return {
+        "summary": "What happens to versions, as it happens",
+        "responses": {
+            "200": {"description": text, "content": {"text/event-stream": {"schema": {"type": "string"}}}},
+            "503": _error("Too many clients follow already"),
+        },
+    }
+
+
+def _ref(name: str) -> Json:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _json(description: str, schema: Json) -> Json:
+    return {"description": description, "content": {"application/json": {"schema": schema}}}
+
+
+def _error(description: str) -> Json:
+    return _json(description, _ref("Error"))
+
+
+def _get(summary: str, schema: Json) -> Json:
+    return {"summary": summary, "responses": {"200": _json(summary, schema)}}
+
+
+def _text(summary: str, kind: str) -> Json:
+    content = {kind: {"schema": {"type": "string"}}}
+    return {"summary": summary, "responses": {"200": {"description": summary, "content": content}}}
+
+
+def _object(required: Json, optional: Json | None = None) -> Json:
+    return {"type": "object", "required": list(required), "properties": required | (optional or {})}
+
+
+_STRING: Json = {"type": "string"}
+_INTEGER: Json = {"type": "integer"}
+_NUMBER: Json = {"type": "number"}
+_NUMBERS: Json = {"type": "array", "items": _NUMBER}
+_METRICS: Json = {"type": "object", "additionalProperties": {"type": ["number", "null"]}}
+
+
+def _or_null(schema: Json) -> Json:
+    return {**schema, "type": [schema["type"], "null"]}
+
+
+SCHEMAS: Json = {
+    "Error": _object({"error": {"type": "string", "description": "What was wrong, and what to do"}}),
+    "Status": _object({"status": _STRING}),
+    "Prediction": {
+        "type": "array",
+        "items": _object({"label": _STRING, "score": {"type": "number", "minimum": 0, "maximum": 1}}),
+    },
+    "VersionInfo": _object(
+        {
+            "version": {"type": "integer", "minimum": 0, "description": "0: never published"},
+            "state": {"enum": ["serving", "retired", "available", "rejected", "refused"]},
+            "epoch": _or_null(_INTEGER),
+            "step": _or_null(_INTEGER),
+            "metrics": _METRICS,
+            "created": {"type": ["string", "null"], "format": "date-time"},
+            "seen": {"type": "number", "description": "Unix seconds"},
+            "reason": {"type": ["string", "null"], "description": "Why it was rejected or refused"},
+        }
+    ),
+    "Versions": _object(
+        {"serving": _or_null(_INTEGER), "versions": {"type": "array", "items": _ref("VersionInfo")}},
+    ),
+    "Event": _object(
+        {
+            "kind": {"enum": ["published", "loaded", "rejected", "refused"]},
+            "info": _ref("VersionInfo"),
+            "time": {"type": "number", "description": "Unix seconds"},
+        }
+    ),
+    "ImageInput": _object(
+        {
+            "name": _STRING,
+            "height": _INTEGER,
+            "width": _INTEGER,
+            "color": {"enum": ["RGB", "BGR", "L"]},
+            "dtype": {"enum": ["uint8", "float32"]},
+            "layout": {"enum": ["NHWC", "NCHW"]},
+            "resize": {"enum": ["shortest", "cover", "contain", "exact", "none"]},
+            "resize_height": _INTEGER,
+            "resize_width": _INTEGER,
+            "interpolation": {"enum": ["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]},
+            "fill": {"type": "array", "items": _INTEGER},
+            "mean": _NUMBERS,
+            "std": _NUMBERS,
+        }
+    ),
+    "Source": _object(
+        {"framework": _STRING, "model": _STRING, "created": _STRING},
+        {
+            "epoch": _INTEGER,
+            "step": _INTEGER,
+            "metrics": _METRICS,
+            "packages": {"type": "object", "additionalProperties": _STRING},
+            "git": _STRING,
+        },
+    ),
+    "Card": _object(
+        {
+            "name": _STRING,
+            "task": _STRING,
+            "input": _ref("ImageInput"),
+            "outputs": {"type": "array", "items": _object({"name": _STRING, "role": _STRING})},
+            "source": _ref("Source"),
+        },
+        {
+            "labels": {"type": "array", "items": _STRING},
+            "format": _INTEGER,
+            "version": _INTEGER,
+            "digest": _STRING,
+        },
+    ),
+    "Model": _object(
+        {
+            "name": _STRING,
+            "task": _STRING,
+            "version": _INTEGER,
+            "card": _ref("Card"),
+            "runtime": _object(
+                {
+                    "device": _STRING,
+                    "providers": {"type": "array", "items": _STRING},
+                    "threads": _INTEGER,
+                    "workers": _INTEGER,
+                    "max_batch": _INTEGER,
+                    "loaded": {"type": "string", "format": "date-time"},
+                    "exportweb": _STRING,
+                }
+            ),
+        }
+    ),
+}

@@ -1,0 +1,98 @@
+"""``POST /predict``: the way of a request, from its bytes to JSON. Kept lean: what isn't here costs nothing per image."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import msgspec
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
+
+from exportweb.runtime import Answer, ServedModel
+from exportweb.web.body import Inbox
+from exportweb.web.metrics import Metrics
+from exportweb.web.payload import parse
+
+# A client is watched for having gone away only when its answer takes longer than this, in seconds: most are done before.
+WATCH_AFTER = 0.02
+
+_encode = msgspec.json.Encoder().encode
+
+
+class Predict:
+    """The ASGI endpoint. What a client did wrong is raised as `RequestError`, and answered where all errors are."""
+
+    def __init__(self, model: ServedModel, metrics: Metrics, inbox: Inbox) -> None:
+        self._model = model
+        self._metrics = metrics
+        self._inbox = inbox
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        content_type, length = b"", None
+        for name, value in scope["headers"]:
+            if name == b"content-type":
+                content_type = value
+            elif name == b"content-length":
+                length = value
+        try:
+            with self._inbox.hold() as body:
+                payload = parse(await body.read(receive, length), content_type, scope["query_string"])
+                answer = await self._ask(payload.image, payload.params, receive)
+        except ClientDisconnect:
+            return
+        self._metrics.observe(answer)
+        result = _encode(answer.result)
+        timings = ", ".join([f"{stage};dur={1000 * seconds:.2f}" for stage, seconds in answer.timings.items()])
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(result)),
+            (b"cache-control", b"no-store"),
+            (b"x-model-version", b"%d" % answer.version),
+            (b"server-timing", timings.encode("ascii")),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": result})
+
+    async def _ask(self, image: bytes, params: dict[str, str], receive: Receive) -> Answer:
+        """Queue an image and wait for its answer, or until the client goes away: then nothing is computed for it."""
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Answer] = loop.create_future()
+
+        def done(answer: Answer | Exception) -> None:  # in a worker's thread
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the server stopped, nobody waits any more
+                loop.call_soon_threadsafe(_settle, future, answer)
+
+        job = self._model.submit(image, params, done)
+        watch: asyncio.Task[None] | None = None
+
+        def start_watching() -> None:
+            nonlocal watch
+            watch = loop.create_task(_gone(receive, future))
+
+        timer = loop.call_later(WATCH_AFTER, start_watching)
+        try:
+            return await future
+        except BaseException:
+            job.cancel()
+            raise
+        finally:
+            timer.cancel()
+            if watch is not None:
+                watch.cancel()
+
+
+def _settle(future: asyncio.Future[Answer], answer: Answer | Exception) -> None:
+    if future.done():
+        return
+    if isinstance(answer, Exception):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)
+
+
+async def _gone(receive: Receive, future: asyncio.Future[Answer]) -> None:
+    """Wait until the client hangs up, then end the wait for its answer."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    _settle(future, ClientDisconnect())

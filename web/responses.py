@@ -1,0 +1,76 @@
+"""Answers as JSON, and every error as ``{"error": "<what was wrong, and what to do>"}``: the one place that maps them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import anyio
+import msgspec
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from exportweb.errors import Overloaded, RequestError, TooLarge, TooSlow
+
+# Seconds for which a refused upload is still read and dropped, so that its sender gets to see the answer before the close.
+LINGER = 2.0
+
+_HTTP = {
+    404: "There is nothing at {path}. Try POST /predict, GET /model, or /openapi.json for all there is.",
+    405: "{path} doesn't take {method}; it takes {allow}.",
+}
+
+
+class JSONResponse(Response):
+    """A value as compact JSON, never cached: what is served changes with the next version."""
+
+    media_type = "application/json"
+
+    def __init__(self, content: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__(msgspec.json.encode(content), status, {"Cache-Control": "no-store", **(headers or {})})
+
+
+class Refusal(JSONResponse):
+    """An error sent while the body is still on its way: answer at once, drop the rest for a while, then close."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+        if not any(name == b"expect" for name, _ in scope["headers"]):  # receiving would ask that client for the body
+            with anyio.move_on_after(LINGER):
+                while (await receive()).get("more_body"):
+                    pass
+        await send({"type": "http.response.body", "body": b""})
+
+
+def error(message: str, *, status: int, headers: Mapping[str, str] | None = None) -> JSONResponse:
+    """Return an error as JSON."""
+    return JSONResponse({"error": message}, status=status, headers=headers)
+
+
+async def request_error(request: Request, exc: Exception) -> Response:
+    """Answer a `RequestError` with the status that it carries."""
+    assert isinstance(exc, RequestError)
+    if isinstance(exc, TooLarge | TooSlow):
+        return Refusal({"error": str(exc)}, status=exc.status, headers={"Connection": "close"})
+    retry = {"Retry-After": str(exc.retry_after)} if isinstance(exc, Overloaded) else None
+    return error(str(exc), status=exc.status, headers=retry)
+
+
+async def model_error(request: Request, exc: Exception) -> Response:
+    """Answer for a model that failed on a good request: why stands in the log, since it may name files."""
+    return error("The model has no answer to this; the server's log says why.", status=500)
+
+
+async def http_error(request: Request, exc: Exception) -> Response:
+    """Answer what Starlette refuses (unknown path, wrong method); OPTIONS is told which methods there are."""
+    assert isinstance(exc, HTTPException)
+    headers = dict(exc.headers or {})
+    if exc.status_code == 405:
+        headers["Allow"] = ", ".join(sorted({*headers.get("Allow", "GET, HEAD").split(", "), "OPTIONS"}))
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers=headers)
+    text = _HTTP.get(exc.status_code, exc.detail)
+    text = text.format(path=request.url.path, method=request.method, allow=headers.get("Allow"))
+    return error(text, status=exc.status_code, headers=headers)

@@ -1,0 +1,277 @@
+// The page: wires what comes in (files, pad, camera, the server's events) to what is shown.
+
+import { announce } from './announce.js';
+import { showAnswer, showNoAnswer, versionLine } from './answer.js';
+import { getModel, getVersions } from './api.js';
+import { createAsker } from './ask.js';
+import { createCamera, watchCameras } from './camera.js';
+import { createChart } from './chart.js';
+import { copyText } from './copy.js';
+import { $ } from './dom.js';
+import { readFile, receiveFiles } from './files.js';
+import { formatMetric } from './format.js';
+import { listen } from './live.js';
+import { createPad } from './pad.js';
+import { showPicture } from './picture.js';
+import { loadTask } from './task.js';
+import { coalesce, debounce } from './timing.js';
+import { neverServed, showVersions, versionName } from './versions.js';
+
+const FRESH = 1600; // milliseconds for which a swap is highlighted
+const RETRY = 2000;
+
+let model = null; // GET /model
+let task = null; // its module
+let serving = null; // the serving version's number
+let versions = []; // GET /versions, oldest first
+let answered = null; // the number of the version that gave the answer on show
+let metric = null;
+let shown = false; // the first /versions has been shown: what comes from now on is news
+let mode = 'image';
+let chosenMode = false; // the person picked one; the page no longer does
+let connection = 'connecting'; // or 'live', or 'lost'
+let reconnected = false; // and what the server is now has not been fetched since
+
+// -- asking ------------------------------------------------------------------------------------------------------------
+
+const images = { image: null, draw: null, camera: null }; // what each mode last asked about
+
+const asker = createAsker({
+  ready: () => serving !== null && task !== null,
+  parameters: () => task.parameters,
+  onAsk: () => $('answer').setAttribute('aria-busy', 'true'),
+  onAnswer(result, image) {
+    settle();
+    answered = result.version;
+    showAnswer(result, image, task, model.card);
+    showAnswered();
+    announce('answer', `${task.summarize(result.answer)}, says version ${result.version}.`);
+    if (result.version !== serving) refresh();
+  },
+  onError(error, image) {
+    settle(error.message);
+    if (answered === null) showNoAnswer('No answer', 'The note beside the image says why.');
+  },
+});
+
+function ask(image) {
+  images[mode] = image;
+  problem('');
+  if (image !== asker.image) answered = null;
+  if (serving === null) showNone();
+  asker.ask(image);
+}
+
+function settle(sentence = '') {
+  $('answer').removeAttribute('aria-busy');
+  problem(sentence);
+}
+
+function problem(sentence) {
+  $('problem').textContent = sentence;
+  $('problem').hidden = sentence === '';
+}
+
+function showNone() {
+  answered = null;
+  if (serving === null) {
+    showNoAnswer('Waiting for the first version', 'It appears here by itself as soon as training publishes one. ' +
+      'What you choose or draw now is answered then.', { waiting: true });
+  } else {
+    showNoAnswer('Nothing asked yet', 'Choose an image, drop one, paste one, or draw.');
+  }
+}
+
+/** Show a mode's panel and ask about what it holds: the answer always belongs to the picture beside it. */
+function enter(newMode) {
+  if (mode === 'camera') camera.leave();
+  mode = newMode;
+  if (mode === 'camera') {
+    images.camera = null;
+    camera.start();
+  }
+  for (const panel of document.querySelectorAll('[data-panel]')) panel.hidden = panel.dataset.panel !== mode;
+  for (const button of $('modes').children) button.setAttribute('aria-pressed', String(button.dataset.mode === mode));
+  if (images[mode]) return ask(images[mode]);
+  asker.forget();
+  settle();
+  showNone();
+}
+
+// -- where images come from --------------------------------------------------------------------------------------------
+
+receiveFiles({
+  input: $('file'),
+  choosers: [$('choose'), $('choose-again')],
+  overlay: $('drop'),
+  onProblem: problem,
+  async onFile(file) {
+    chosenMode = true;
+    try {
+      images.image = await readFile(file);
+    } catch (error) {
+      return problem(error.message);
+    }
+    showPicture(images.image, file.name);
+    enter('image');
+  },
+});
+
+const askDrawing = debounce(async () => {
+  const image = await pad.toImage();
+  if (mode === 'draw' && !pad.empty) ask(image);
+}, 120, 400);
+
+const pad = createPad($('pad'), {
+  onChange() {
+    chosenMode = true;
+    if (!pad.empty) return askDrawing();
+    images.draw = null;
+    asker.forget();
+    settle();
+    showNone();
+  },
+});
+$('pad-clear').addEventListener('click', pad.clear);
+$('pad-undo').addEventListener('click', pad.undo);
+$('pad-pen').addEventListener('input', ({ target }) => (pad.penWidth = target.value / 100));
+$('pad-invert').addEventListener('click', ({ currentTarget: button }) => {
+  const on = button.getAttribute('aria-pressed') !== 'true';
+  button.setAttribute('aria-pressed', String(on));
+  pad.invert(on);
+});
+
+const camera = createCamera({
+  video: $('video'), still: $('still'), button: $('capture'), note: $('camera-note'), onCapture: ask,
+});
+watchCameras((available) => {
+  $('modes').querySelector('[data-mode=camera]').hidden = !available;
+  if (!available && mode === 'camera') enter('image');
+});
+
+$('modes').addEventListener('click', ({ target }) => {
+  if (!target.dataset.mode) return;
+  chosenMode = true;
+  enter(target.dataset.mode);
+});
+
+// -- the server's life -------------------------------------------------------------------------------------------------
+
+const refresh = coalesce(async () => {
+  try {
+    const known = await getVersions();
+    const swapped = known.serving !== null && known.serving !== serving;
+    if (swapped || (reconnected && known.serving !== null)) {
+      model = await getModel();
+      task = await loadTask(model.task);
+    }
+    ({ serving, versions } = known);
+    showModel();
+    if (swapped && shown) showSwap();
+    shown = true;
+    if (swapped || reconnected) asker.image ? asker.again() : showNone();
+    if (serving === null && answered === null) showNone();
+    reconnected = false;
+  } catch {
+    if (connection === 'live') setTimeout(refresh, RETRY); // else the next connection fetches it
+  }
+});
+
+listen({
+  onOpen() {
+    reconnected ||= connection === 'lost';
+    showConnection('live', 'Live');
+    refresh();
+  },
+  onLost() {
+    showConnection('lost', 'The server is away. Trying again…');
+  },
+  onEvent({ kind, info }) {
+    if (kind === 'rejected' || kind === 'refused') {
+      announce(kind, `${info.version > 0 ? `Version ${info.version}` : 'A version'} was ${kind}: ${info.reason}`);
+    }
+    refresh();
+  },
+});
+document.addEventListener('visibilitychange', () => document.hidden || refresh());
+
+function showConnection(status, text) {
+  connection = status;
+  $('connection').dataset.status = status;
+  $('connection').textContent = text;
+}
+
+// -- what is shown -----------------------------------------------------------------------------------------------------
+
+function find(number) {
+  return versions.findLast((info) => info.version === number && !neverServed(info));
+}
+
+function showModel() {
+  const info = find(serving);
+  $('serving').hidden = !info;
+  if (info) $('serving').replaceChildren(...versionLine({ ...info, metrics: {} }));
+  if (model) {
+    const { name, card, runtime } = model;
+    document.title = serving === null ? name : `${name} v${serving}`;
+    $('name').textContent = name;
+    $('about').textContent = [
+      model.task.replaceAll('-', ' '),
+      card.source.model === name ? null : card.source.model,
+      `${card.input.width} × ${card.input.height}`,
+      card.labels?.length > 0 ? `${card.labels.length} classes` : null,
+      runtime.device,
+    ].filter(Boolean).join(' · ');
+    if (!chosenMode && mode === 'image' && isHandwriting(card)) enter('draw');
+  }
+  showMetric();
+  showAnswered();
+  const count = versions.length;
+  $('versions-count').textContent = count === 0 ? 'none yet' : String(count);
+}
+
+/** Labels that are all single characters ask to be written. */
+const isHandwriting = ({ labels = [] }) => labels.length > 1 && labels.every((label) => [...label].length === 1);
+
+function showSwap() {
+  const element = $('serving');
+  element.classList.remove('fresh');
+  void element.offsetWidth; // restarts the animation
+  element.classList.add('fresh');
+  setTimeout(() => element.classList.remove('fresh'), FRESH);
+  const info = find(serving);
+  const value = info?.metrics?.[metric];
+  const score = typeof value === 'number' ? `, ${metric} ${formatMetric(value)}` : '';
+  announce('swap', `Version ${serving} is serving now${score}.`);
+}
+
+/** Say which version gave the answer on show. */
+function showAnswered() {
+  if (answered === null) return;
+  const info = find(answered) ?? { version: answered, epoch: null, step: null, metrics: {}, seen: Date.now() / 1000 };
+  $('answer-version').replaceChildren(...versionLine(info));
+}
+
+function showMetric() {
+  const names = [...new Set(versions.flatMap((info) => Object.keys(info.metrics ?? {})))];
+  if (!names.includes(metric)) metric = names.find((name) => /acc|f1|auc|map|iou|top/i.test(name)) ?? names[0] ?? null;
+  const select = $('metric');
+  $('metric-label').hidden = names.length < 2;
+  $('metric-name').textContent = names.length === 1 ? metric : '';
+  if ([...select.options].map((option) => option.value).join() !== names.join()) {
+    select.replaceChildren(...names.map((name) => new Option(name, name)));
+  }
+  select.value = metric ?? '';
+  chart.update(versions, metric);
+  showVersions($('versions'), versions, metric);
+}
+
+const chart = createChart($('chart'));
+$('metric').addEventListener('change', ({ target }) => {
+  metric = target.value;
+  showMetric();
+});
+
+$('curl').textContent = `curl --data-binary @image.jpg ${new URL('predict', document.baseURI)}`;
+$('copy').addEventListener('click', () => copyText($('curl'), $('copy')));
+refresh();
