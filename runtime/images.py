@@ -98,7 +98,7 @@ def convert(image: Image.Image, mode: Literal["RGB", "L"]) -> Image.Image:
     try:
         return image.convert(_VIA.get(image.mode, mode)).convert(mode)
     except Exception as error:
-        raise NotAnImage(f"The image's colour mode {image.mode!r} can't be turned into {mode}. Send it as RGB.") from error
+        raise NotAnImage(f"The image's colour mode {image.mode!r} can't become {mode}. Send it as RGB.") from error
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -120,6 +120,6 @@ def _sound(name: str) -> Iterator[None]:
     try:
         yield
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise TooLarge(f"The {name} image has a frame of too many pixels. Send a smaller one.") from error
+        raise TooLarge(f"The {name} image holds a frame of too many pixels. Send a smaller one.") from error
     except Exception as error:
-        raise TornImage(f"The body begins as a {name} image but is cut short or damaged. Send the whole file.") from error
+        raise TornImage(f"The body begins as a {name} image but is cut short or damaged.") from error

@@ -1,8 +1,8 @@
 """Preprocessing: from an upright picture to the array that a graph takes, bit for bit what training evaluated on.
 
 What `exportweb.card.ImageInput` describes, done with Pillow and NumPy. The arithmetic follows torchvision's `Resize`
-and `CenterCrop` and timm's `ResizeKeepRatio` and `CenterCropOrPad`: where those truncate, this truncates, and where they
-round, it rounds. One pixel of difference in the resized size moves the normalised tensor by up to 2.4.
+and `CenterCrop` and timm's `ResizeKeepRatio` and `CenterCropOrPad`: where those truncate, this truncates, and where
+they round, it rounds. One pixel of difference in the resized size moves the normalised tensor by up to 2.4.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
 """Resampling: the window that a crop keeps of a resized image, every bit the same, without most of what it drops.
 
-Pillow resizes in two passes, each rounded to 8 bits. Four facts about its resampler (libImaging/Resample.c) make a window
-of the result cheaper than the whole:
+Pillow resizes in two passes, each rounded to 8 bits. Four facts about its resampler (libImaging/Resample.c) make a
+window of the result cheaper than the whole:
 
 - The passes are separate, so they can be two calls: the second needs only what the window keeps of the first's result,
   and a first pass along the rows needs only those rows that some kept row of the result reaches.
 - A `box` limits what is computed, and the filter still sees the pixels around the box. But its corners are float32, so
   the result is the same only where they are exact: where ``source / target`` in lowest terms has a power of two below
   it, as 375 to 256 has and 500 to 341 has not.
-- Rows used to come first; since Pillow 13 columns do where the height shrinks by more than twice what the width does.
-  Which of the two the installed Pillow does is found out once; if it does neither, nothing here is used.
+- Which pass comes first depends on Pillow's version and the sizes, and the rounding shows it. What the installed one
+  does is found out once; if it follows no known rule, the whole image is resized and then cropped.
 - Copying rows away costs more than it saves once they are no longer in the cache.
 """
 
@@ -108,9 +108,9 @@ def _reached(source: int, target: int, start: int, stop: int, support: float) ->
     )
 
 
-def _never(source: Size, target: Size) -> bool:
-    """Pillow 12: rows come first."""
-    return False
+def _very_tall(source: Size, target: Size) -> bool:
+    """Pillow 12.3: columns come first in an image that shrinks and is a hundred times as high as it is wide."""
+    return source[1] > 100 * source[0] and target[1] < source[1]
 
 
 def _shrinking_more(source: Size, target: Size) -> bool:
@@ -122,8 +122,8 @@ def _shrinking_more(source: Size, target: Size) -> bool:
 @functools.cache
 def _pass_order() -> Callable[[Size, Size], bool] | None:
     """Return the rule by which the installed Pillow does columns first, or None if it is none of the known ones."""
-    shapes = (20, 40, 10, 20), (20, 41, 10, 20), (8, 30, 24, 20), (41, 20, 20, 10), (30, 8, 20, 24), (9, 9, 20, 20)
-    for rule in (_shrinking_more, _never):
+    shapes = (20, 40, 10, 20), (20, 41, 10, 20), (3, 301, 9, 20), (8, 30, 24, 20), (41, 20, 20, 10), (30, 8, 20, 24)
+    for rule in (_shrinking_more, _very_tall):
         if all(_obeys(rule, (a, b), (c, d)) for a, b, c, d in shapes):
             return rule
     return None

@@ -1,9 +1,14 @@
 """The scheduler: equal threads that prepare images and run batches, and no timer anywhere.
 
-There are two queues: images to prepare (decode, resize) and prepared ones, ready to run. A worker that is free runs what is
-ready, all of it up to `max_batch`, where fewer than `max_runs` runs are going; else it prepares the next image; else it sleeps.
-So an idle server answers at once, a busy one batches by itself, and a request hops to another thread only when that thread is
-free. An image belongs to the version that is current when its preparation begins; a batch holds one version only.
+There are two queues: images to prepare (decode, resize) and prepared ones, ready to run. A worker that is free takes from one of
+them, or sleeps when both are empty. So an idle server answers at once, a busy one batches by itself, and no request waits for
+anything but a free worker. An image belongs to the version that is current when its preparation begins; a batch holds one
+version only.
+
+Which queue goes first depends on where runs happen. On a GPU, a run that can start does, and takes all that is ready: what it
+finds when it is over is the next batch. On the CPU, runs and preparation compete for the same cores, so nothing is lost by preparing
+what waits until a batch is full: on two cores, mobilenetv3_small_050 answered 330 images/s in batches of 4 so, against 260 when
+runs went first and every batch was 1. A big model (resnet50) gains nothing from batches there, and loses nothing.
 """
 
 from __future__ import annotations
@@ -13,12 +18,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
-
-import msgspec
+from typing import Any
 
 from exportweb.errors import ExportwebError, Overloaded, RequestError
-from exportweb.runtime.predictor import MAX_PIXELS, Array, Predictor
+from exportweb.runtime.jobs import Answer, Batch, Job, Live, Plan
+from exportweb.runtime.predictor import MAX_PIXELS, Array
 
 log = logging.getLogger(__name__)
 
@@ -26,92 +30,21 @@ MAX_WAITING_BYTES = 64 << 20
 """Request bodies that may wait in one queue, in bytes: about a second's work in photos of a phone."""
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """What a version answered. `timings` are seconds by stage (queue, decode, resize, inference, post); `batch` is how many images
-    its run held.
-    """
-
-    version: int
-    result: Any
-    timings: dict[str, float]
-    batch: int
-
-
-class Live:
-    """A loaded version in use, with the jobs that are bound to it counted.
-
-    `drained` is set once it is retired and its last job has ended. Threads of the pool hold on to this, never to the predictor
-    itself, so that whoever waits for `drained` and calls `release` frees the session in its own thread.
-    """
-
-    def __init__(self, predictor: Predictor, version: int, max_batch: int) -> None:
-        self.version = version
-        self.max_batch = min(max_batch, predictor.max_batch or max_batch)
-        self.jobs = 0
-        self.retired = False
-        self.drained = threading.Event()
-        self._predictor: Predictor | None = predictor
-
-    @property
-    def predictor(self) -> Predictor:
-        """The predictor; it may not be asked for after `release`."""
-        assert self._predictor is not None
-        return self._predictor
-
-    def release(self) -> None:
-        """Let go of the predictor, and with it of the session's memory."""
-        self._predictor = None
-
-
-class Job:
-    """One image on its way: made by `Workers.submit`, ended by a call of `done`, or by `cancel`."""
-
-    __slots__ = ("array", "cancelled", "data", "decode", "done", "live", "params", "queue", "resize", "since", "size")
-
-    def __init__(self, data: bytes, params: Any, done: Callable[[Answer | Exception], None]) -> None:
-        self.data = data
-        self.size = len(data)
-        self.params = params
-        self.done = done
-        self.live: Live | None = None
-        self.array: Array | None = None
-        self.cancelled = False
-        self.since = time.perf_counter()  # when it began to wait where it is now
-        self.queue = self.decode = self.resize = 0.0
-
-    def cancel(self) -> None:
-        """Say that nobody waits any more: what has not been computed yet won't be.
-
-        `done` is not called afterwards, unless the answer was on its way already.
-        """
-        self.cancelled = True
-        self.data = b""
-
-
-class Batch(NamedTuple):
-    """Ready jobs of one version."""
-
-    live: Live
-    jobs: list[Job]
-
-
 class Workers:
     """`count` threads that answer jobs with the current version.
 
-    `max_runs` runs go at the same time at most. `max_queue` jobs and `max_bytes` of their bodies may wait; one job always may.
+    `max_queue` jobs and `max_bytes` of their bodies may wait; one job always may.
     """
 
     def __init__(
         self,
         *,
         count: int,
-        max_runs: int,
         max_queue: int = 256,
         max_bytes: int = MAX_WAITING_BYTES,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         self.count = count
-        self.max_runs = max_runs
         self._max_queue = max_queue
         self._max_bytes = max_bytes
         self._max_pixels = max_pixels
@@ -175,7 +108,6 @@ class Workers:
                 "in_flight": self._unfinished - queue,
                 "queue_bytes": self._bytes,
                 "workers": self.count,
-                "max_runs": self.max_runs,
             }
 
     def close(self, grace: float = 10.0) -> None:
@@ -210,42 +142,66 @@ class Workers:
         """Wait for something to do; None when the pool has stopped."""
         with self._work:
             while not self._stopped:
-                if self._ready and self._running < self.max_runs:
-                    self._running += 1
-                    batch = self._take_batch()
+                work = self._next()
+                if work is not None:
                     self._wake()
-                    return batch
-                if self._raw and self._room():
-                    job = self._raw.popleft()
-                    self._bytes -= job.size
-                    self._preparing += 1
-                    job.live = self._current
-                    assert job.live is not None
-                    job.live.jobs += 1
-                    self._wake()
-                    return job
+                    return work
                 self._idle += 1
                 self._work.wait()
                 self._idle -= 1
         return None
 
-    def _room(self) -> bool:
-        """Whether to prepare more: enough for the runs that can go next, not so much that a swap finds a long tail."""
-        current = self._current
-        return current is not None and len(self._ready) + self._preparing < (self.max_runs + 1) * max(current.max_batch, self.count)
+    def _next(self) -> Job | Batch | None:
+        """Take the next job to prepare or the next batch to run. The lock is held."""
+        if self._can_run() and not (self._can_prepare() and self._ready_first().prepare_first and not self._full()):
+            return self._take_batch()
+        return self._take_raw() if self._can_prepare() else None
+
+    def _can_run(self) -> bool:
+        return bool(self._ready) and self._running < self._ready_first().max_runs
+
+    def _can_prepare(self) -> bool:
+        """Whether an image waits, and not so many are ready already that a swap would find a long tail."""
+        if not self._raw or self._current is None:
+            return False
+        plan = self._current.plan
+        return len(self._ready) + self._preparing < (plan.max_runs + 1) * max(plan.max_batch, self.count)
+
+    def _full(self) -> bool:
+        return len(self._ready) >= self._ready_first().max_batch
+
+    def _ready_first(self) -> Plan:
+        live = self._ready[0].live
+        assert live is not None
+        return live.plan
 
     def _wake(self) -> None:
         """Wake one sleeper if there is work for it. The lock is held. Each that wakes wakes the next, as long as there is."""
-        if self._idle and ((self._ready and self._running < self.max_runs) or (self._raw and self._room())):
+        if self._idle and (self._can_run() or self._can_prepare()):
             self._work.notify()
+
+    def _take_raw(self) -> Job:
+        """Take the next image to prepare, and bind it to the current version."""
+        job = self._raw.popleft()
+        self._bytes -= job.size
+        self._preparing += 1
+        assert self._current is not None
+        job.live = self._current
+        job.live.jobs += 1
+        return job
 
     def _take_batch(self) -> Batch:
         """Take what is ready and belongs to the same version as the first, oldest first."""
         live = self._ready[0].live
         assert live is not None
+        count = live.plan.max_batch
+        if live.plan.prepare_first:  # leave their share to the other runs that could go now, on other cores
+            work = len(self._ready) + self._preparing + len(self._raw)
+            count = min(count, -(-work // (live.plan.max_runs - self._running)))
+        self._running += 1
         jobs: list[Job] = []
         others: list[Job] = []
-        while self._ready and len(jobs) < live.max_batch:
+        while self._ready and len(jobs) < count:
             job = self._ready.popleft()
             (jobs if job.live is live else others).append(job)
         self._ready.extendleft(reversed(others))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pytest
+from PIL import Image
+from serving import COLOURS, Artifacts, Server
 
 if TYPE_CHECKING:
     from exportweb.exporters.exporter import Exporter
@@ -20,9 +22,10 @@ def ten_classes() -> Exporter:
     """An exporter of a small classifier of ten classes, traced once."""
     pytest.importorskip("torch")
     import torch
+    from models import Tiny, example
+
     from exportweb.exporters.exporter import Exporter
     from exportweb.exporters.frameworks import Hints
-    from models import Tiny, example
 
     torch.manual_seed(0)
     return Exporter(Tiny(10), name="digits", labels=LABELS, hints=Hints(example()))
@@ -89,3 +92,36 @@ def live_server(tmp_path: Path, ten_classes: Exporter) -> Iterator[LiveServer]:
     server = LiveServer(tmp_path / "store", ten_classes)
     yield server
     server.close()
+
+
+@pytest.fixture(scope="session")
+def artifacts() -> Artifacts:
+    """A writer of small artifacts that name colours."""
+    return Artifacts()
+
+
+@pytest.fixture(scope="session")
+def picture() -> Callable[..., bytes]:
+    """A maker of image files of one colour."""
+
+    def make(colour: str = "red", *, kind: str = "PNG", size: tuple[int, int] = (32, 24)) -> bytes:
+        out = io.BytesIO()
+        Image.new("RGB", size, COLOURS[colour]).save(out, kind)
+        return out.getvalue()
+
+    return make
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """A starter of servers, which end with the test."""
+    servers: list[Server] = []
+
+    def start(path: Path, *args: str, env: dict[str, str] | None = None) -> Server:
+        servers.append(Server(path, *args, log=tmp_path / f"server-{len(servers)}.log", env=env))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        if server.process.poll() is None:
+            server.stop()

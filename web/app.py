@@ -43,9 +43,9 @@ def create_app(
 ) -> Starlette:
     """Return the web app of one model, which is started and closed by the caller.
 
-    `max_upload` is the largest body of a request in bytes, `max_held` that of all requests in flight together, `body_timeout`
-    the seconds within which a body has to arrive, `cors` the origins (or ``"*"``) whose pages may ask. `app.state.events` is
-    the event hub: close it before the server waits for its connections to end.
+    `max_upload` is the largest body of a request in bytes, `max_held` that of all requests in flight together,
+    `body_timeout` the seconds within which a body has to arrive, `cors` the origins (or ``"*"``) whose pages may ask.
+    `app.state.events` is the event hub: close it before the server waits for its connections to end.
     """
     info, metrics, events, static = Info(model), Metrics(model), Events(model), _Static(directory=STATIC)
     inbox = Inbox(max_upload=max_upload, max_held=max_held, timeout=body_timeout)

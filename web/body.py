@@ -15,8 +15,8 @@ from exportweb.errors import BadParameter, Overloaded, TooLarge, TooSlow
 class Inbox:
     """The bodies that a server holds.
 
-    One body has at most `max_upload` bytes and arrives within `timeout` seconds; all that are being received or answered have
-    at most `max_held` bytes together, so that a crowd of uploads can't take the machine's memory.
+    One body has at most `max_upload` bytes and arrives within `timeout` seconds; all that are received or answered now
+    have at most `max_held` bytes together, so that a crowd of uploads can't take the machine's memory.
     """
 
     def __init__(self, *, max_upload: int, max_held: int, timeout: float) -> None:
@@ -45,8 +45,8 @@ class Body:
     async def read(self, receive: Receive, length: bytes | None) -> bytes:
         """Receive the whole body; `length` is the Content-Length header.
 
-        Raises `TooLarge`, `TooSlow`, `Overloaded` when the server holds too much already, `BadParameter` when the header is no
-        number, Starlette's `ClientDisconnect` when the client goes away.
+        Raises `TooLarge`, `TooSlow`, `Overloaded` when the server holds too much already, `BadParameter` when that
+        is no number, Starlette's `ClientDisconnect` when the client goes away.
         """
         limit = self._inbox.max_upload
         if length is not None and self._number(length) > limit:

@@ -12,9 +12,7 @@ from exportweb.errors import Overloaded
 from exportweb.runtime import Event, ServedModel
 
 MAX_CLIENTS = 256
-MAX_WAITING = (
-    64  # events that wait for one client; one that is further behind is cut off, reconnects, and asks /versions
-)
+MAX_WAITING = 64  # events that wait for one client; one that is further behind is cut off, reconnects, and asks /versions
 KEEP_ALIVE = 15.0  # seconds between comments, so that proxies don't take a quiet stream for a dead one
 
 _HEADERS = [
@@ -40,6 +38,7 @@ class Events:
             client.end()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Stream events to one client until it leaves or the server stops."""
         if len(self._clients) >= MAX_CLIENTS:
             raise Overloaded(f"{MAX_CLIENTS} clients follow the events already; ask /versions instead.", retry_after=10)
         await send({"type": "http.response.start", "status": 200, "headers": _HEADERS})

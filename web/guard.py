@@ -11,7 +11,7 @@ from exportweb.web.responses import error
 
 log = logging.getLogger("exportweb.web")
 
-# The page needs its own scripts, styles and requests, images and camera pictures that never leave the browser, and nothing else.
+# The page needs its own scripts, styles and requests, pictures that are in the browser already, and nothing else.
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -33,6 +33,7 @@ class Guard:
         self._paths = paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request, come what may."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return

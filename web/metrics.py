@@ -27,9 +27,7 @@ class Metrics:
             ("path", "status"),
             registry=registry,
         )
-        stage = Histogram(
-            "exportweb_stage_seconds", "Time of a prediction by stage.", ("stage",), buckets=_SECONDS, registry=registry
-        )
+        stage = Histogram("exportweb_stage_seconds", "Time of a prediction by stage.", ("stage",), buckets=_SECONDS, registry=registry)
         self._stages = {name: stage.labels(name) for name in STAGES}
         self._batch = Histogram(
             "exportweb_batch_size",
@@ -43,9 +41,7 @@ class Metrics:
         self._gauge("exportweb_model_version", "The version that serves; 0: none.", lambda: _version(model))
         self._gauge("exportweb_ready", "1 once a version serves.", lambda: float(model.ready))
         self._gauge("exportweb_queue_length", "Requests that wait for a worker.", lambda: model.stats()["queue"])
-        self._gauge(
-            "exportweb_in_flight", "Requests accepted and not yet answered.", lambda: model.stats()["in_flight"]
-        )
+        self._gauge("exportweb_in_flight", "Requests accepted and not yet answered.", lambda: model.stats()["in_flight"])
         ProcessCollector(registry=registry)  # resident memory, CPU seconds, open files
         for info in model.versions():
             self._count(info.state)

@@ -1,4 +1,4 @@
-"""``GET /openapi.json``: what the server takes and answers, as OpenAPI 3.1, so that its schemas are JSON Schema as they are."""
+"""``GET /openapi.json``: what the server takes and answers, as OpenAPI 3.1, whose schemas are plain JSON Schema."""
 
 from __future__ import annotations
 
@@ -100,8 +100,8 @@ def _predict(max_upload: int) -> Json:
 
 def _events() -> Json:
     text = (
-        "A stream of server-sent events, named `published`, `loaded`, `rejected` or `refused`; `data` is an Event as JSON. "
-        "A client that (re)connects asks `/versions` for what it has missed."
+        "A stream of server-sent events, named `published`, `loaded`, `rejected` or `refused`; `data` is an Event as "
+        "JSON. A client that (re)connects asks `/versions` for what it has missed."
     )
     return {
         "summary": "What happens to versions, as it happens",

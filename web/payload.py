@@ -48,9 +48,7 @@ def parse(body: bytes, content_type: bytes, query: bytes) -> Payload:
         try:
             params |= parse_qsl(query.decode("ascii"), keep_blank_values=True, max_num_fields=MAX_PARTS)
         except ValueError:
-            raise BadParameter(
-                f"The query string can't be read; it should look like ?top_k=5 (at most {MAX_PARTS})."
-            ) from None
+            raise BadParameter(f"The query string can't be read; it should look like ?top_k=5 (at most {MAX_PARTS}).") from None
     return Payload(image, params)
 
 
@@ -58,9 +56,7 @@ def _json(body: bytes) -> tuple[bytes, dict[str, str]]:
     try:
         call = msgspec.json.decode(body, type=_Call)
     except msgspec.DecodeError as error:
-        raise BadParameter(
-            f'The JSON should be {{"inputs": "<image as base64>", "parameters": {{"top_k": 5}}}}: {error}.'
-        ) from None
+        raise BadParameter(f'The JSON should be {{"inputs": "<image as base64>", "parameters": {{"top_k": 5}}}}: {error}.') from None
     return call.inputs, {key: str(value) for key, value in call.parameters.items() if value is not None}
 
 

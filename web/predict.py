@@ -1,4 +1,4 @@
-"""``POST /predict``: the way of a request, from its bytes to JSON. Kept lean: what isn't here costs nothing per image."""
+"""``POST /predict``: the way of a request, from its bytes to JSON. Kept lean: each line here is paid per image."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from exportweb.web.body import Inbox
 from exportweb.web.metrics import Metrics
 from exportweb.web.payload import parse
 
-# A client is watched for having gone away only when its answer takes longer than this, in seconds: most are done before.
+# Seconds after which a client is watched for having gone away; most have their answer before, and the watch costs time.
 WATCH_AFTER = 0.02
 
 _encode = msgspec.json.Encoder().encode
@@ -29,6 +29,7 @@ class Predict:
         self._inbox = inbox
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; raises `RequestError`, or whatever the model raised."""
         content_type, length = b"", None
         for name, value in scope["headers"]:
             if name == b"content-type":

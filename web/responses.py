@@ -1,4 +1,4 @@
-"""Answers as JSON, and every error as ``{"error": "<what was wrong, and what to do>"}``: the one place that maps them."""
+"""Answers as JSON, and every error as ``{"error": "<what was wrong, what to do>"}``: the one place that maps them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from exportweb.errors import Overloaded, RequestError, TooLarge, TooSlow
 
-# Seconds for which a refused upload is still read and dropped, so that its sender gets to see the answer before the close.
+# Seconds for which a refused upload is still read and dropped, so that its sender sees the answer before the close.
 LINGER = 2.0
 
 _HTTP = {
@@ -35,6 +35,7 @@ class Refusal(JSONResponse):
     """An error sent while the body is still on its way: answer at once, drop the rest for a while, then close."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the error and then, for at most `LINGER` seconds, receive what is still coming."""
         await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
         await send({"type": "http.response.body", "body": self.body, "more_body": True})
         if not any(name == b"expect" for name, _ in scope["headers"]):  # receiving would ask that client for the body

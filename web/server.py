@@ -41,8 +41,8 @@ def run(
 ) -> None:
     """Serve a started model until SIGTERM, SIGINT or, with `exit_with_stdin`, the end of stdin; then close the model.
 
-    Prints ``exportweb: serving NAME on URL`` once it listens; port 0 takes a free one. On a stop, what was accepted is answered
-    within `grace` seconds and nothing new is taken. Raises `ExportwebError` if it can't listen there.
+    Prints ``exportweb: serving NAME on URL`` once it listens; port 0 takes a free one. On a stop, what was accepted is
+    answered within `grace` seconds and nothing new is taken. Raises `ExportwebError` if it can't listen there.
     """
     listener = listen(host, port)
     app = create_app(model, max_upload=max_upload, body_timeout=body_timeout, cors=cors)
@@ -62,8 +62,8 @@ def run(
     url = _url(host, listener.getsockname()[1])
     server = _Server(config, app.state.events, f"exportweb: serving {name} on {url}")
     for number in (signal.SIGINT, signal.SIGTERM):
-        # Uvicorn's own handlers replace these while it runs, and raise the signal again when it has stopped: by then there is
-        # nothing left to do, and the process ends with 0. Before that they stop a server that is only just starting.
+        # Uvicorn's own handlers replace these while it runs, and raise the signal again when it has stopped: by then
+        # there is nothing left to do, and the process ends with 0. Before, they stop a server that is just starting.
         signal.signal(number, server.handle_exit)
     if exit_with_stdin:
         threading.Thread(target=server.stop_with_stdin, name="stdin", daemon=True).start()
@@ -87,7 +87,7 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as error:
         listener.close()
         raise ExportwebError(
-            f"Can't listen on {host}:{port}: {(error.strerror or str(error)).lower()}. Choose another with --port, or --port 0 for a free one."
+            f"Can't listen on {host}:{port}: {(error.strerror or str(error)).lower()}. Choose another port with --port; 0 takes a free one."
         ) from error
     return listener
 
@@ -120,10 +120,10 @@ class _Server(uvicorn.Server):
 
 
 class _Protocol(HttpToolsProtocol):
-    """Uvicorn's HTTP protocol, with the deadline that it has none of: a client that is owed no answer has to get on with it.
+    """Uvicorn's HTTP protocol with a deadline, which that has none of: a client that is owed no answer has to get on.
 
-    A request's head arrives within `HEAD_TIMEOUT` seconds and `HEAD_LIMIT` bytes; what is left of a body that was answered
-    early, within the same time.
+    A request's head arrives within `HEAD_TIMEOUT` seconds and `HEAD_LIMIT` bytes; what is left of a body that was
+    answered early, within the same time.
     """
 
     _deadline: asyncio.TimerHandle | None = None

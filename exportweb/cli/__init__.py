@@ -1,4 +1,4 @@
-"""The command line. One module per command, imported when it is called, none of which imports more than click at its top."""
+"""The command line: one module per command, none of which imports more than click before it is called."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ COMMANDS = ("serve", "export", "predict", "inspect", "versions", "rollback")
 
 
 class _Commands(click.Group):
-    """The commands by name, in the order in which one needs them; what goes wrong on purpose is one line, not a traceback."""
+    """The commands by name, in the order in which one needs them; a mistake is answered in one line, no traceback."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)

@@ -52,7 +52,8 @@ def command(path: Path, as_json: bool) -> None:
     elif card is None:
         click.echo(
             f"{path} ({size(count)}) is an ONNX file without a card. To serve it, say what it is:\n"
-            f"  exportweb serve {path} --task image-classification --labels labels.txt --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225"
+            f"  exportweb serve {path} --task image-classification --labels labels.txt "
+            "--mean 0.485,0.456,0.406 --std 0.229,0.224,0.225"
         )
     else:
         digest = "none" if card.digest is None else f"{card.digest[:23]}… {'does NOT match' if torn else 'verified'}"
@@ -68,9 +69,7 @@ def _rows(card: Card) -> Iterator[tuple[str, str]]:
     yield from _input(card.input)
     yield (
         "outputs",
-        ", ".join(
-            output.name if output.name == output.role else f"{output.name} ({output.role})" for output in card.outputs
-        ),
+        ", ".join(output.name if output.name == output.role else f"{output.name} ({output.role})" for output in card.outputs),
     )
     if card.labels:
         more = f", … {card.labels[-1]}" if len(card.labels) > _FIRST else ""

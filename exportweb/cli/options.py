@@ -22,9 +22,7 @@ def numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> tu
     try:
         return tuple(float(part) for part in value.split(","))
     except ValueError:
-        raise click.BadParameter(
-            f"{value!r} should be numbers with commas between them, such as 0.485,0.456,0.406."
-        ) from None
+        raise click.BadParameter(f"{value!r} should be numbers with commas between them, such as 0.485,0.456,0.406.") from None
 
 
 DEVICE = click.option(

@@ -31,6 +31,6 @@ def refuse_torchscript(path: Path) -> None:
         raise click.ClickException(f"{path} can't be read: {error.strerror}.") from error
     if zipped or path.suffix == ".torchscript":
         raise click.ClickException(
-            f"{path} is a TorchScript or PyTorch file, which can run any code when it is loaded; this version of exportweb "
-            "serves ONNX only. Export the model: exportweb export --help"
+            f"{path} is a TorchScript or PyTorch file, which can run any code when it is loaded; this version of "
+            "exportweb serves ONNX only. Export the model: exportweb export --help"
         )

@@ -9,9 +9,7 @@ import click
 
 @click.command
 @click.argument("store", type=click.Path(path_type=Path, exists=True, file_okay=False))
-@click.option(
-    "--to", "number", type=click.IntRange(min=1), required=True, metavar="N", help="The version to serve again."
-)
+@click.option("--to", "number", type=click.IntRange(min=1), required=True, metavar="N", help="The version to serve again.")
 def command(store: Path, number: int) -> None:
     """Point STORE back to version N; servers follow at once."""
     from exportweb.store import Store

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,16 +34,10 @@ _INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"
     default=0,
     help="Images per run of the model; 0: as the runtime sees fit.",
 )
-@click.option(
-    "--threads", type=click.IntRange(min=0), default=0, help="Threads per run of the model; 0: as the runtime sees fit."
-)
+@click.option("--threads", type=click.IntRange(min=0), default=0, help="Threads per run of the model; 0: as the runtime sees fit.")
 @click.option("--max-queue", type=click.IntRange(min=1), default=256, help="Requests that may wait; beyond them 503.")
-@click.option(
-    "--max-upload", type=click.IntRange(min=1), default=20_000_000, help="Bytes of a request; beyond them 413."
-)
-@click.option(
-    "--max-pixels", type=click.IntRange(min=1), default=50_000_000, help="Pixels of an image; beyond them 413."
-)
+@click.option("--max-upload", type=click.IntRange(min=1), default=20_000_000, help="Bytes of a request; beyond them 413.")
+@click.option("--max-pixels", type=click.IntRange(min=1), default=50_000_000, help="Pixels of an image; beyond them 413.")
 @click.option(
     "--cors",
     multiple=True,
@@ -56,9 +49,7 @@ _INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"
 @click.option("--labels", type=_FILE, help="... a text file with one label per line.")
 @click.option("--mean", callback=numbers, metavar="M,M,M", help="... per channel, of pixels in 0..1.")
 @click.option("--std", callback=numbers, metavar="S,S,S", help="... per channel, of pixels in 0..1.")
-@click.option(
-    "--resize-to", type=click.IntRange(min=1), metavar="PIXELS", help="... shortest edge before the centre crop."
-)
+@click.option("--resize-to", type=click.IntRange(min=1), metavar="PIXELS", help="... shortest edge before the centre crop.")
 @click.option("--interpolation", type=click.Choice(_INTERPOLATIONS), default="bicubic", help="... of that resize.")
 @click.option("--color", type=click.Choice(["RGB", "BGR", "L"]), help="... order of the channels; L is grey.")
 @click.option("--probabilities", is_flag=True, help="... it ends in a softmax.")
@@ -88,9 +79,7 @@ def command(
 
     from exportweb.runtime import ServedModel
 
-    model = ServedModel(
-        path, device=device, threads=threads, max_batch=max_batch, max_queue=max_queue, max_pixels=max_pixels, card=card
-    )
+    model = ServedModel(path, device=device, threads=threads, max_batch=max_batch, max_queue=max_queue, max_pixels=max_pixels, card=card)
     model.subscribe(_report)
     model.start()  # loads in a thread of its own, while the web's modules are imported here
 
@@ -98,7 +87,7 @@ def command(
 
     if path.is_file():
         model.start(wait=True)
-    name = model.predictor.card.name if model.predictor else Path(os.path.abspath(path)).name
+    name = model.predictor.card.name if model.predictor else path.resolve().name
     run(
         model,
         name=name,
@@ -118,9 +107,7 @@ def _card(path: Path, foreign: dict[str, Any]) -> Card | None:
     options = ", ".join("--" + name.replace("_", "-") for name in given)
     if path.is_dir():
         if given:
-            raise click.ClickException(
-                f"{options} say what a single ONNX file without a card is; {path} is a folder of versions."
-            )
+            raise click.ClickException(f"{options} say what a single ONNX file without a card is; {path} is a folder of versions.")
         return None
     if not path.exists():
         raise click.ClickException(

@@ -28,7 +28,7 @@ def command(store: Path, as_json: bool) -> None:
         current = latest is not None and latest.number == number
         entry: dict[str, object] = {"version": number, "latest": current, "file": path.name, "error": None}
         try:
-            entry["size"] = path.stat().st_size
+            count = entry["size"] = path.stat().st_size
             card = artifact.read(path).card if path.suffix == ".onnx" else None
         except FileNotFoundError:  # pruned while we looked
             continue
@@ -45,9 +45,7 @@ def command(store: Path, as_json: bool) -> None:
         state = ("latest, by rollback" if latest.rollback else "latest") if latest and current else ""
         epoch = str(source.epoch) if source and source.epoch is not None else "-"
         what = "unreadable" if entry["error"] else metrics(source.metrics) if source else "-"
-        rows.append(
-            (str(number), state, epoch, what, when(source.created if source else None), size(path.stat().st_size))
-        )
+        rows.append((str(number), state, epoch, what, when(source.created if source else None), size(count)))
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(found)))
     elif found:

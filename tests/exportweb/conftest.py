@@ -20,9 +20,7 @@ def card() -> Card:
         task="image-classification",
         input=image,
         outputs=(Output(name="logits", role="logits"),),
-        source=Source(
-            framework="timm", model="tiny", created="2026-01-02T03:04:05+00:00", epoch=3, metrics={"accuracy": 0.5}
-        ),
+        source=Source(framework="timm", model="tiny", created="2026-01-02T03:04:05+00:00", epoch=3, metrics={"accuracy": 0.5}),
         labels=("cat", "dog"),
         golden=Golden(
             inputs={"image": Tensor(dtype="uint8", shape=(1,), data=b"\x00\xff")},

@@ -107,7 +107,7 @@ def test_writing_in_pieces_is_writing_at_once(card: Card, graph: bytes) -> None:
 def test_other_files_are_refused_by_name(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "holiday.onnx"
     path.write_bytes(data)
-    with pytest.raises(ArtifactError, match="holiday.onnx"):
+    with pytest.raises(ArtifactError, match=r"holiday\.onnx"):
         artifact.read(path)
 
 

@@ -49,9 +49,7 @@ def store(tmp_path: Path) -> Store:
 @pytest.fixture
 def publisher(store: Store) -> Iterator[subprocess.Popen[str]]:
     """Another process that holds the store."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", PUBLISHER, store.folder, "hold"], stdout=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([sys.executable, "-c", PUBLISHER, store.folder, "hold"], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "locked\n"
     yield process
@@ -181,9 +179,7 @@ def test_a_reader_never_meets_half_of_anything(store: Store) -> None:
 
 def test_a_publisher_that_is_killed_leaves_a_whole_store(store: Store) -> None:
     store.publish(content())
-    process = subprocess.Popen(
-        [sys.executable, "-c", PUBLISHER, store.folder, "publish"], stdout=subprocess.PIPE, text=True
-    )
+    process = subprocess.Popen([sys.executable, "-c", PUBLISHER, store.folder, "publish"], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "locked\n"
     assert process.stdout.readline() == "writing 2\n"
@@ -252,7 +248,7 @@ def test_a_store_that_is_a_file_says_so(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_said_plainly(store: Store) -> None:
     def full(file: BinaryIO, number: int) -> None:
-        with open("/dev/full", "wb", buffering=0) as device:
+        with Path("/dev/full").open("wb", buffering=0) as device:
             device.write(b"x")
 
     with pytest.raises(StoreError, match="No space left on device"):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,15 +15,16 @@ from typing import Any
 import httpx
 import pytest
 import uvicorn
+from serving import Artifacts, Server
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory, artifacts: Any, server_class: Any) -> Iterator[Any]:
+def served(tmp_path_factory: pytest.TempPathFactory, artifacts: Artifacts) -> Iterator[Server]:
     """A server of one file whose version is 7."""
     folder = tmp_path_factory.mktemp("served")
     path = artifacts.write(folder / "colours.onnx", version=7, epoch=3, metrics={"accuracy": 0.5})
     args = ("--max-upload", "100000", "--max-pixels", "1000000", "--cors", "https://example.org")
-    with server_class(path, *args, log=folder / "log") as server:
+    with Server(path, *args, log=folder / "log") as server:
         yield server
 
 
@@ -60,9 +63,7 @@ def serve_app() -> Iterator[Callable[[Any], AppServer]]:
 
 
 @pytest.fixture
-def serve_model(
-    tmp_path: Path, artifacts: Any, serve_app: Callable[[Any], AppServer]
-) -> Iterator[Callable[..., AppServer]]:
+def serve_model(tmp_path: Path, artifacts: Artifacts, serve_app: Callable[[Any], AppServer]) -> Iterator[Callable[..., AppServer]]:
     """Serve a model's app with these options of `create_app`; `slow`, `max_queue` and so on are the model's own."""
     from exportweb.runtime import ServedModel
     from exportweb.web import create_app
@@ -90,5 +91,33 @@ def connect() -> Iterator[Callable[..., socket.socket]]:
             connection = stack.enter_context(socket.create_connection(address, timeout=30))
             connection.sendall(data)
             return connection
+
+        yield start
+
+
+RUN = """
+import sys
+from exportweb.runtime import ServedModel
+from exportweb.web import server
+
+server.HEAD_TIMEOUT = 0.3
+model = ServedModel(sys.argv[1], device="cpu")
+model.start(wait=True)
+server.run(model, name="colours", port=0)
+"""
+
+
+@pytest.fixture
+def serve_run(tmp_path: Path, artifacts: Artifacts) -> Iterator[Callable[[], tuple[str, int]]]:
+    """Call `exportweb.web.run` in a process of its own, with 0.3 s for a request's head; return its address."""
+    with contextlib.ExitStack() as stack:
+
+        def start() -> tuple[str, int]:
+            path = artifacts.write(tmp_path / "run.onnx")
+            process = subprocess.Popen([sys.executable, "-c", RUN, path], stdout=subprocess.PIPE, text=True)
+            stack.callback(process.communicate)
+            stack.callback(process.terminate)
+            assert process.stdout is not None
+            return "127.0.0.1", int(process.stdout.readline().rpartition(":")[2])
 
         yield start

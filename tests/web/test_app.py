@@ -4,13 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from serving import Server
 
 from exportweb.web.app import STATIC
 
 GET = ["/", "/model", "/versions", "/healthz", "/readyz", "/metrics", "/openapi.json"]
 
 
-def test_the_page(served: Any) -> None:
+def test_the_page(served: Server) -> None:
     answer = served.http.get("/")
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/html")
@@ -18,7 +19,7 @@ def test_the_page(served: Any) -> None:
 
 
 @pytest.mark.parametrize("file", [path for path in STATIC.rglob("*") if path.is_file()], ids=lambda path: path.name)
-def test_its_files(served: Any, file: Path) -> None:
+def test_its_files(served: Server, file: Path) -> None:
     answer = served.http.get(f"/static/{file.relative_to(STATIC)}")
     assert answer.content == file.read_bytes()
     kinds = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".svg": "image/svg+xml"}
@@ -26,7 +27,7 @@ def test_its_files(served: Any, file: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/static/index.html"])
-def test_browsers_ask_whether_a_file_has_changed(served: Any, path: str) -> None:
+def test_browsers_ask_whether_a_file_has_changed(served: Server, path: str) -> None:
     first = served.http.get(path)
     assert first.headers["cache-control"] == "no-cache"
     again = served.http.get(path, headers={"If-None-Match": first.headers["etag"]})
@@ -35,27 +36,27 @@ def test_browsers_ask_whether_a_file_has_changed(served: Any, path: str) -> None
 
 
 @pytest.mark.parametrize("path", ["/static/../app.py", "/static/%2e%2e/app.py", "/static//etc/passwd", "/static/none.js", "/static/"])
-def test_nothing_else_is_a_file(served: Any, path: str) -> None:
+def test_nothing_else_is_a_file(served: Server, path: str) -> None:
     answer = served.http.get(path)
     assert answer.status_code == 404
     assert "error" in answer.json()
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/predict/", "/model/x", "/v2", "//", "/%00"])
-def test_404_is_json(served: Any, path: str) -> None:
+def test_404_is_json(served: Server, path: str) -> None:
     answer = served.http.get(path)
     assert answer.status_code == 404
     assert "/openapi.json" in answer.json()["error"]
 
 
 @pytest.mark.parametrize("path", GET)
-def test_head_is_get_without_a_body(served: Any, path: str) -> None:
+def test_head_is_get_without_a_body(served: Server, path: str) -> None:
     answer = served.http.head(path)
     assert (answer.status_code, answer.content) == (200, b"")
 
 
 @pytest.mark.parametrize(("method", "path"), [("GET", "/predict"), ("HEAD", "/predict"), ("PUT", "/predict"), ("POST", "/model")])
-def test_405_says_what_there_is(served: Any, method: str, path: str) -> None:
+def test_405_says_what_there_is(served: Server, method: str, path: str) -> None:
     answer = served.http.request(method, path)
     assert answer.status_code == 405
     assert answer.headers["allow"] == ("OPTIONS, POST" if path == "/predict" else "GET, HEAD, OPTIONS")
@@ -64,13 +65,17 @@ def test_405_says_what_there_is(served: Any, method: str, path: str) -> None:
 
 
 @pytest.mark.parametrize(("path", "allow"), [("/predict", "OPTIONS, POST"), *((path, "GET, HEAD, OPTIONS") for path in GET)])
-def test_options(served: Any, path: str, allow: str) -> None:
+def test_options(served: Server, path: str, allow: str) -> None:
     answer = served.http.options(path)
     assert (answer.status_code, answer.headers["allow"]) == (204, allow)
 
 
-def test_another_sites_page_may_ask_where_it_is_allowed_to(served: Any) -> None:
-    asked = {"Origin": "https://example.org", "Access-Control-Request-Method": "POST", "Access-Control-Request-Headers": "content-type"}
+def test_another_sites_page_may_ask_where_it_is_allowed_to(served: Server) -> None:
+    asked = {
+        "Origin": "https://example.org",
+        "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "content-type",
+    }
     answer = served.http.options("/predict", headers=asked)
     assert answer.status_code == 200
     assert answer.headers["access-control-allow-origin"] == "https://example.org"

@@ -4,12 +4,13 @@ import asyncio
 import json
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from serving import Artifacts, Server
 
 from exportweb import Store
 from exportweb.web.events import MAX_WAITING, _Client
@@ -60,11 +61,11 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def server(serve: Callable[..., Any], store: Store) -> Iterator[Any]:
-    yield serve(store.folder)
+def server(serve: Callable[..., Server], store: Store) -> Any:
+    return serve(store.folder)
 
 
-def test_versions_arrive_as_events(server: Any, artifacts: Any, store: Store) -> None:
+def test_versions_arrive_as_events(server: Server, artifacts: Artifacts, store: Store) -> None:
     stream = Stream(server.url)
     assert stream.lines[0] == "retry: 1000"
     assert stream.headers is not None
@@ -89,13 +90,13 @@ def test_versions_arrive_as_events(server: Any, artifacts: Any, store: Store) ->
     assert refused["info"]["epoch"] == 3
 
 
-def test_every_client_gets_every_event(server: Any, artifacts: Any, store: Store) -> None:
+def test_every_client_gets_every_event(server: Server, artifacts: Artifacts, store: Store) -> None:
     streams = [Stream(server.url) for _ in range(5)]
     artifacts.publish(store)
     assert [stream.until("loaded")["info"]["version"] for stream in streams] == [1] * 5
 
 
-def test_clients_that_leave_are_forgotten(server: Any, artifacts: Any, store: Store) -> None:
+def test_clients_that_leave_are_forgotten(server: Server, artifacts: Artifacts, store: Store) -> None:
     for _ in range(3):
         with httpx.stream("GET", f"{server.url}/events", timeout=30) as answer:
             assert answer.status_code == 200
@@ -104,13 +105,13 @@ def test_clients_that_leave_are_forgotten(server: Any, artifacts: Any, store: St
     server.wait(lambda: 'path="/events",status="200"} 3.0' in server.http.get("/metrics").text, what="three streams to end")
 
 
-def test_open_streams_end_when_the_server_stops(server: Any) -> None:
+def test_open_streams_end_when_the_server_stops(server: Server) -> None:
     streams = [Stream(server.url) for _ in range(3)]
     assert server.stop() == 0
     assert all(stream.ended() for stream in streams)
 
 
-def test_head_has_no_stream(server: Any) -> None:
+def test_head_has_no_stream(server: Server) -> None:
     answer = server.http.head("/events")
     assert answer.status_code == 200
     assert answer.headers["content-type"].startswith("text/event-stream")

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from serving import Server
 
 from exportweb.runtime import ServedModel
 from exportweb.web.guard import Guard
@@ -14,7 +15,7 @@ from exportweb.web.metrics import Metrics
 
 
 @pytest.mark.parametrize("path", ["/", "/model", "/static/index.html", "/metrics", "/nothing", "/predict"])
-def test_every_answer_has_the_security_headers(served: Any, path: str) -> None:
+def test_every_answer_has_the_security_headers(served: Server, path: str) -> None:
     headers = served.http.get(path).headers
     policy = dict(part.split(" ", 1) for part in headers["content-security-policy"].split("; "))
     assert policy["default-src"] == "'none'"
@@ -26,7 +27,7 @@ def test_every_answer_has_the_security_headers(served: Any, path: str) -> None:
     assert "server" not in headers
 
 
-def test_an_answer_to_predict_has_them_too(served: Any, picture: Callable[..., bytes]) -> None:
+def test_an_answer_to_predict_has_them_too(served: Server, picture: Callable[..., bytes]) -> None:
     assert served.http.post("/predict", content=picture()).headers["x-content-type-options"] == "nosniff"
 
 

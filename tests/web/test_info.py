@@ -2,15 +2,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from serving import Artifacts, Server
 
 import exportweb
 from exportweb import Store
 
 
-def test_model_is_the_card_and_how_it_runs(served: Any) -> None:
+def test_model_is_the_card_and_how_it_runs(served: Server) -> None:
     model = served.http.get("/model").json()
     assert (model["name"], model["task"], model["version"]) == ("colours", "image-classification", 7)
     assert model["card"]["labels"] == ["red", "green", "blue"]
@@ -24,7 +24,7 @@ def test_model_is_the_card_and_how_it_runs(served: Any) -> None:
     assert runtime["loaded"].endswith("+00:00")
 
 
-def test_versions_say_where_they_come_from(served: Any) -> None:
+def test_versions_say_where_they_come_from(served: Server) -> None:
     versions = served.http.get("/versions").json()
     assert versions["serving"] == 7
     (only,) = versions["versions"]
@@ -35,7 +35,7 @@ def test_versions_say_where_they_come_from(served: Any) -> None:
 
 
 @pytest.mark.parametrize("path", ["/model", "/versions", "/healthz", "/readyz", "/openapi.json"])
-def test_json_is_not_cached(served: Any, path: str) -> None:
+def test_json_is_not_cached(served: Server, path: str) -> None:
     answer = served.http.get(path)
     assert answer.status_code == 200
     assert answer.headers["content-type"] == "application/json"
@@ -43,7 +43,7 @@ def test_json_is_not_cached(served: Any, path: str) -> None:
 
 
 def test_an_empty_store_is_served_until_its_first_version(
-    serve: Callable[..., Any], artifacts: Any, picture: Callable[..., bytes], tmp_path: Path
+    serve: Callable[..., Server], artifacts: Artifacts, picture: Callable[..., bytes], tmp_path: Path
 ) -> None:
     store = Store(tmp_path / "flowers")
     store.folder.mkdir()

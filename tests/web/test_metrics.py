@@ -2,14 +2,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
+from serving import Artifacts, Server
 
 from exportweb import Store
 
 
-def read(server: Any) -> dict[tuple[str, ...], float]:
+def read(server: Server) -> dict[tuple[str, ...], float]:
     """Samples by name and the values of their labels."""
     answer = server.http.get("/metrics")
     assert answer.headers["content-type"].startswith("text/plain")
@@ -18,7 +18,7 @@ def read(server: Any) -> dict[tuple[str, ...], float]:
 
 
 def test_requests_are_counted_by_path_and_status(
-    serve: Callable[..., Any], artifacts: Any, picture: Callable[..., bytes], tmp_path: Path
+    serve: Callable[..., Server], artifacts: Artifacts, picture: Callable[..., bytes], tmp_path: Path
 ) -> None:
     server = serve(artifacts.write(tmp_path / "m.onnx", version=5))
     for content in (picture(), picture(), b"no image"):
@@ -41,7 +41,7 @@ def test_requests_are_counted_by_path_and_status(
     assert found["process_resident_memory_bytes",] > 1e6
 
 
-def test_what_happens_to_versions_is_counted(serve: Callable[..., Any], artifacts: Any, tmp_path: Path) -> None:
+def test_what_happens_to_versions_is_counted(serve: Callable[..., Server], artifacts: Artifacts, tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     store.folder.mkdir()
     server = serve(store.folder)

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import jsonschema
 import pytest
+from serving import Server
 from starlette.routing import Route
 
 from exportweb.runtime import ServedModel
@@ -15,7 +16,7 @@ from exportweb.web import create_app
 
 
 @pytest.fixture(scope="module")
-def document(served: Any) -> Any:
+def document(served: Server) -> Any:
     return served.http.get("/openapi.json").json()
 
 
@@ -47,11 +48,11 @@ def test_its_schemas_are_json_schema(document: Any) -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/model", "/versions", "/healthz", "/readyz", "/metrics", "/openapi.json"])
-def test_what_get_answers_is_what_it_says(served: Any, check: Callable[..., None], path: str) -> None:
+def test_what_get_answers_is_what_it_says(served: Server, check: Callable[..., None], path: str) -> None:
     check(served.http.get(path))
 
 
-def test_what_predict_answers_is_what_it_says(served: Any, check: Callable[..., None], picture: Callable[..., bytes]) -> None:
+def test_what_predict_answers_is_what_it_says(served: Server, check: Callable[..., None], picture: Callable[..., bytes]) -> None:
     http = served.http
     answers = [
         http.post("/predict", content=picture()),
@@ -65,7 +66,7 @@ def test_what_predict_answers_is_what_it_says(served: Any, check: Callable[..., 
     assert [answer.status_code for answer in answers] == [200, 400, 415, 422, 413]
 
 
-def test_an_empty_server_answers_as_it_says(check: Callable[..., None], serve: Callable[..., Any], tmp_path: Path) -> None:
+def test_an_empty_server_answers_as_it_says(check: Callable[..., None], serve: Callable[..., Server], tmp_path: Path) -> None:
     (tmp_path / "store").mkdir()
     server = serve(tmp_path / "store")
     for path in ("/model", "/readyz"):

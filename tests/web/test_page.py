@@ -210,9 +210,11 @@ def test_a_drawing_is_answered_live(page: Page, live_server: LiveServer) -> None
 def test_the_camera_gives_a_still_and_is_switched_off(page: Page, live_server: LiveServer) -> None:
     open_page(page, live_server, live_server.publish(0.9, epoch=1))
     page.get_by_role("button", name="Camera").click()
-    tracks = page.evaluate_handle("async () => { const video = document.querySelector('#video');"
-                                  " while (!video.srcObject) await new Promise(requestAnimationFrame);"
-                                  " return video.srcObject.getTracks(); }")
+    tracks = page.evaluate_handle(
+        "async () => { const video = document.querySelector('#video');"
+        " while (!video.srcObject) await new Promise(requestAnimationFrame);"
+        " return video.srcObject.getTracks(); }"
+    )
     page.get_by_role("button", name="Capture").click()
     expect(bars(page)).to_have_count(5)
     assert tracks.evaluate("(tracks) => tracks.map((track) => track.readyState)") == ["ended"]
@@ -243,9 +245,8 @@ def test_a_new_version_is_shown_and_asked_about_the_last_image(page: Page, live_
 
 
 def test_the_chart_reads_out_values_by_pointer_and_by_key(page: Page, live_server: LiveServer) -> None:
-    live_server.publish(0.25, epoch=1)
-    second = live_server.publish(0.75, epoch=2)
-    open_page(page, live_server, second)
+    open_page(page, live_server, live_server.publish(0.25, epoch=1))
+    live_server.publish(0.75, epoch=2)
     plot = page.get_by_role("slider", name="accuracy over the versions")
     expect(page.locator("#chart .last-value")).to_have_text("0.75")
     plot.hover(position={"x": 60, "y": 100})
@@ -268,8 +269,11 @@ def test_a_rejected_and_a_refused_version_show_why(page: Page, live_server: Live
 
     rejected = page.locator("#versions li[data-state=rejected]")
     expect(rejected).to_contain_text("epoch 2")
-    (reason,) = [info["reason"] for info in httpx.get(f"{live_server.url}/versions").json()["versions"]
-                 if info["state"] == "rejected"]
+    (reason,) = [
+        info["reason"]
+        for info in httpx.get(f"{live_server.url}/versions").json()["versions"]
+        if info["state"] == "rejected"
+    ]
     expect(rejected.locator(".reason")).to_have_text(reason)
     refused = page.locator("#versions li[data-state=refused]")
     expect(refused).to_contain_text("epoch 3")
@@ -357,6 +361,7 @@ def test_follows_the_colour_scheme(page: Page, live_server: LiveServer, scheme: 
 
 
 def test_works_by_keyboard_alone(page: Page, live_server: LiveServer, tmp_path: Path) -> None:
+    page.on("filechooser", lambda chooser: None)  # the browser takes a moment to hand choosers to a listener
     open_page(page, live_server, live_server.publish(0.9, epoch=1))
 
     def tab_to(name: str) -> None:

@@ -2,7 +2,7 @@
 
 import { age } from './age.js';
 import { $, html } from './dom.js';
-import { formatMetric, formatMilliseconds } from './format.js';
+import { formatMetric, formatMilliseconds, joinFacts } from './format.js';
 import { progressName, versionName } from './versions.js';
 
 const REMEMBERED = 8;
@@ -13,8 +13,8 @@ let asked = null;
 /** `v12  epoch 12 · accuracy 0.972 · 12 s ago`, as nodes. */
 export function versionLine(info) {
   const metrics = Object.entries(info.metrics ?? {}).slice(0, METRICS_SHOWN);
-  const facts = [progressName(info), ...metrics.map(([name, value]) => `${name} ${formatMetric(value)}`)].filter(Boolean);
-  return [html('span', { class: 'badge' }, versionName(info)), facts.join(' · '), facts.length > 0 ? ' · ' : ' ', age(info)];
+  const facts = joinFacts([progressName(info), ...metrics.map(([name, value]) => `${name} ${formatMetric(value)}`)]);
+  return [html('span', { class: 'badge' }, versionName(info)), facts ? `${facts}\u00a0· ` : '', age(info)];
 }
 
 /** Draw an answer with its task's module. */
@@ -23,8 +23,8 @@ export function showAnswer({ answer, version, timings }, image, task, card) {
   remember(image, version, task.summarize(answer));
   const total = timings.reduce((sum, [, ms]) => sum + ms, 0);
   $('timings').hidden = timings.length === 0;
-  $('timings').textContent = [formatMilliseconds(total), ...timings.map(([stage, ms]) => `${stage} ${formatMilliseconds(ms)}`)]
-    .join(' · ');
+  $('timings').textContent =
+    joinFacts([formatMilliseconds(total), ...timings.map(([stage, ms]) => `${stage} ${formatMilliseconds(ms)}`)]);
 }
 
 /** Say something in place of an answer. */

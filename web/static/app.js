@@ -9,7 +9,7 @@ import { createChart } from './chart.js';
 import { copyText } from './copy.js';
 import { $ } from './dom.js';
 import { readFile, receiveFiles } from './files.js';
-import { formatMetric } from './format.js';
+import { formatMetric, joinFacts } from './format.js';
 import { listen } from './live.js';
 import { createPad } from './pad.js';
 import { showPicture } from './picture.js';
@@ -215,13 +215,13 @@ function showModel() {
     const { name, card, runtime } = model;
     document.title = serving === null ? name : `${name} v${serving}`;
     $('name').textContent = name;
-    $('about').textContent = [
+    $('about').textContent = joinFacts([
       model.task.replaceAll('-', ' '),
       card.source.model === name ? null : card.source.model,
       `${card.input.width} × ${card.input.height}`,
       card.labels?.length > 0 ? `${card.labels.length} classes` : null,
       runtime.device,
-    ].filter(Boolean).join(' · ');
+    ]);
     if (!chosenMode && mode === 'image' && isHandwriting(card)) enter('draw');
   }
   showMetric();

@@ -24,6 +24,9 @@ export function formatBytes(bytes) {
   return bytes < 1e6 ? `${Math.round(bytes / 1e3)} kB` : `${(bytes / 1e6).toFixed(1)} MB`;
 }
 
+/** Facts in one line; where it wraps, it wraps behind a dot. */
+export const joinFacts = (facts) => facts.filter(Boolean).join('\u00a0· ');
+
 /** How long ago, in seconds: now, 12 s ago, 3 min ago, 2 h ago, 5 d ago. */
 export function formatAge(seconds) {
   if (seconds < 1) return 'now';

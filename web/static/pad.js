@@ -31,6 +31,7 @@ export function createPad(canvas, { onChange }) {
     const side = canvas.width;
     const context = canvas.getContext('2d');
     paint(context, side);
+    if (strokes.length === 0 && !pen.shown) invite(context, side);
     if (!pen.shown) return;
     context.lineWidth = Math.max(2, side / 160);
     context.strokeStyle = pen.down ? '#2fbf9f' : '#8a938f';
@@ -134,6 +135,13 @@ export function createPad(canvas, { onChange }) {
       return new Promise((resolve) => image.toBlob(resolve, 'image/png'));
     },
   };
+}
+
+function invite(context, side) {
+  context.fillStyle = '#7f8884';
+  context.font = `${side / 22}px system-ui, sans-serif`;
+  context.textAlign = 'center';
+  context.fillText('Draw here', side / 2, side / 2);
 }
 
 /** Lay a smooth path through points: curves between midpoints, with the points themselves as control points. */

@@ -1,0 +1,89 @@
+"""What travels through the scheduler: jobs, the batches they form, and the versions that they are bound to."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import msgspec
+
+from exportweb.runtime.predictor import Array, Predictor
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What a version answered. `timings` are seconds by stage (queue, decode, resize, inference, post); `batch` is how many images
+    its run held.
+    """
+
+    version: int
+    result: Any
+    timings: dict[str, float]
+    batch: int
+
+
+class Plan(NamedTuple):
+    """How a version is run: images a batch, runs at the same time, and whether preparing goes before running."""
+
+    max_batch: int
+    max_runs: int
+    prepare_first: bool
+
+
+class Live:
+    """A loaded version in use, with the jobs that are bound to it counted.
+
+    `drained` is set once it is retired and its last job has ended. Threads of the pool hold on to this, never to the predictor
+    itself, so that whoever waits for `drained` and calls `release` frees the session in its own thread.
+    """
+
+    def __init__(self, predictor: Predictor, version: int, plan: Plan) -> None:
+        self.version = version
+        self.plan = plan
+        self.jobs = 0
+        self.retired = False
+        self.drained = threading.Event()
+        self._predictor: Predictor | None = predictor
+
+    @property
+    def predictor(self) -> Predictor:
+        """The predictor; it may not be asked for after `release`."""
+        assert self._predictor is not None
+        return self._predictor
+
+    def release(self) -> None:
+        """Let go of the predictor, and with it of the session's memory."""
+        self._predictor = None
+
+
+class Job:
+    """One image on its way: made by `Workers.submit`, ended by a call of `done`, or by `cancel`."""
+
+    __slots__ = ("array", "cancelled", "data", "decode", "done", "live", "params", "queue", "resize", "since", "size")
+
+    def __init__(self, data: bytes, params: Any, done: Callable[[Answer | Exception], None]) -> None:
+        self.data = data
+        self.size = len(data)
+        self.params = params
+        self.done = done
+        self.live: Live | None = None
+        self.array: Array | None = None
+        self.cancelled = False
+        self.since = time.perf_counter()  # when it began to wait where it is now
+        self.queue = self.decode = self.resize = 0.0
+
+    def cancel(self) -> None:
+        """Say that nobody waits any more: what has not been computed yet won't be.
+
+        `done` is not called afterwards, unless the answer was on its way already.
+        """
+        self.cancelled = True
+        self.data = b""
+
+
+class Batch(NamedTuple):
+    """Ready jobs of one version."""
+
+    live: Live
+    jobs: list[Job]

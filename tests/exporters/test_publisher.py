@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import threading
+
+import pytest
+import torch
+from exportweb import Store, artifact
+from exportweb.errors import StoreError
+from exportweb.exporters.publisher import Publisher
+
+
+class SlowStore(Store):
+    """A real folder on a disk that can be made to wait, or to be full."""
+
+    def __init__(self, folder):
+        super().__init__(folder)
+        self.free = threading.Event()
+        self.free.set()
+        self.full = False
+        self.writing = threading.Event()
+
+    def publish(self, write, *, suffix=".onnx"):
+        self.writing.set()
+        assert self.free.wait(30)
+        if self.full:
+            raise StoreError(f"The store {self.folder} can't be written: No space left on device.")
+        return super().publish(write, suffix=suffix)
+
+
+@pytest.fixture
+def store(tmp_path):
+    return SlowStore(tmp_path / "store")
+
+
+@pytest.fixture
+def publisher(store):
+    publisher = Publisher(store, keep=3)
+    yield publisher
+    publisher.close()
+
+
+def submit(publisher: Publisher, exporter, epoch: int) -> None:
+    publisher.submit(exporter.graph, exporter.weights, exporter.card(exporter.graph, epoch=epoch))
+
+
+def epochs(store: Store) -> list[int | None]:
+    return [artifact.read(path).card.source.epoch for path in store.versions().values()]
+
+
+def test_versions_are_published_in_order_and_old_ones_removed(publisher, store, exporter):
+    for epoch in range(1, 6):
+        submit(publisher, exporter, epoch)
+        assert publisher.flush(30)
+    assert list(store.versions()) == [3, 4, 5]
+    assert epochs(store) == [3, 4, 5]
+    assert store.latest().number == 5
+    assert artifact.read(store.path(5)).card.version == 5
+
+
+def test_a_slow_store_skips_versions_but_never_the_latest(publisher, store, exporter, caplog):
+    store.free.clear()
+    submit(publisher, exporter, 1)
+    assert store.writing.wait(30)
+    for epoch in (2, 3, 4):
+        submit(publisher, exporter, epoch)  # returns at once, though nothing can be written
+    store.free.set()
+    assert publisher.flush(30)
+    assert epochs(store) == [1, 4]
+    assert "epoch 2 was skipped" in caplog.text and "epoch 3 was skipped" in caplog.text
+
+
+def test_what_is_published_is_what_was_submitted_not_what_training_made_of_it(publisher, store, exporter):
+    store.free.clear()
+    head = exporter.model.head.bias
+    before = head.detach().clone()
+    submit(publisher, exporter, 1)
+    with torch.no_grad():
+        head.fill_(9)
+    try:
+        store.free.set()
+        assert publisher.flush(30)
+        assert before.numpy().tobytes() in store.path(1).read_bytes()
+    finally:
+        with torch.no_grad():
+            head.copy_(before)
+
+
+def test_it_recovers_from_a_full_disk_by_itself(publisher, store, exporter, caplog):
+    store.full = True
+    submit(publisher, exporter, 1)
+    assert publisher.flush(30)
+    assert "No space left on device" in caplog.text and "training goes on" in caplog.text
+    store.full = False
+    submit(publisher, exporter, 2)
+    assert publisher.flush(30)
+    assert epochs(store) == [2]
+
+
+def test_weights_that_are_not_finite_are_not_published_and_the_store_says_why(publisher, store, exporter, caplog):
+    head = exporter.model.head.bias
+    before = head.detach().clone()
+    submit(publisher, exporter, 1)
+    assert publisher.flush(30)
+    with torch.no_grad():
+        head[0] = float("inf")
+    submit(publisher, exporter, 2)
+    with torch.no_grad():
+        head.copy_(before)
+    assert publisher.flush(30)
+    assert list(store.versions()) == [1]
+    (refusal,) = store.refusals()
+    assert refusal.epoch == 2 and "head.bias holds NaN or infinity" in refusal.reason
+    submit(publisher, exporter, 3)
+    assert publisher.flush(30)
+    assert epochs(store) == [1, 3]
+
+
+def test_nothing_is_left_behind_but_versions(publisher, store, exporter):
+    submit(publisher, exporter, 1)
+    assert publisher.flush(30)
+    assert {path.name for path in store.folder.iterdir()} == {"000001.onnx", "LATEST"}
+
+
+def test_memory_for_snapshots_is_made_once(publisher, exporter):
+    publisher.prepare(exporter.graph, exporter.weights)
+    made = [tensor.data_ptr() for snapshot in publisher._snapshots for tensor in snapshot.tensors]
+    for epoch in range(5):
+        submit(publisher, exporter, epoch)
+        assert publisher.flush(30)
+    assert sorted(made) == sorted(t.data_ptr() for s in publisher._snapshots for t in s.tensors)

@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from exportweb.errors import ExportError
+from exportweb.exporters.frameworks import Hints, describe
+from exportweb.exporters.torch_modules import image_input
+from models import Tiny
+
+
+def test_the_example_says_what_images_the_model_takes():
+    image = image_input(torch.zeros(8, 3, 32, 48), mean=(0.5, 0.5, 0.5), std=(0.2, 0.2, 0.2))
+    assert (image.height, image.width, image.color, image.resize) == (32, 48, "RGB", "exact")
+    assert image.mean == (0.5, 0.5, 0.5) and image.std == (0.2, 0.2, 0.2)
+
+
+def test_without_mean_and_std_values_go_from_zero_to_one():
+    image = image_input(torch.zeros(1, 28, 28))
+    assert (image.color, image.mean, image.std) == ("L", (0.0,), (1.0,))
+
+
+def test_a_plain_module_is_described_by_its_class():
+    about = describe(Tiny(), Hints(torch.zeros(3, 8, 8)))
+    assert (about.framework, about.architecture, about.labels) == ("torch", "Tiny", None)
+
+
+@pytest.mark.parametrize("shape", [(3,), (8, 8), (2, 4, 8, 8), (1, 2, 3, 8, 8)])
+def test_what_is_no_image_is_refused_with_its_shape(shape):
+    with pytest.raises(ExportError, match=r"\[N, C, H, W\] with 1 or 3 channels.*it has shape"):
+        image_input(torch.zeros(shape))
+
+
+def test_mean_and_std_need_a_value_for_each_channel():
+    with pytest.raises(ExportError, match="std should have 3 values"):
+        image_input(torch.zeros(3, 8, 8), std=(0.5,))
