@@ -22,7 +22,7 @@ class Server:
     Raises `ExportwebError` if the server doesn't start.
     """
 
-    def __init__(self, store: Path, *, host: str, port: int, device: str) -> None:
+    def __init__(self, store: Path, *, host: str, port: int, device: str, nice: int = _NICE) -> None:
         words = ["serve", str(store), "--host", host, "--port", str(_free(host, port)), "--device", device]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "exportweb", *words, "--log-level", "warning", "--exit-with-stdin"],
@@ -33,7 +33,7 @@ class Server:
         )
         if hasattr(os, "setpriority"):  # training goes first
             with contextlib.suppress(OSError):
-                os.setpriority(os.PRIO_PROCESS, self._process.pid, _NICE)
+                os.setpriority(os.PRIO_PROCESS, self._process.pid, nice)
         self.url = self._address()
 
     def wait(self) -> None:

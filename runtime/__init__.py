@@ -1,0 +1,12 @@
+"""The runtime: artifact in, predictions out, hot swaps. No HTTP, no PyTorch."""
+
+from __future__ import annotations
+
+from exportweb.runtime.foreign import card_for_onnx
+from exportweb.runtime.history import Event, VersionInfo
+from exportweb.runtime.jobs import Answer, Job
+from exportweb.runtime.predictor import Predictor
+from exportweb.runtime.served import ServedModel
+from exportweb.runtime.session import available_devices
+
+__all__ = ["Answer", "Event", "Job", "Predictor", "ServedModel", "VersionInfo", "available_devices", "card_for_onnx"]

@@ -86,7 +86,8 @@ def _image_port(path: str | os.PathLike[str], session: OnnxSession) -> Port:
     port = session.inputs[0]
     if port.dtype not in ("float32", "uint8") or len(port.shape) != 4:
         raise CardError(
-            f"{path} should take images, float32 or uint8 in four dimensions; {port.name!r} is {port.dtype} in {len(port.shape)} dimensions."
+            f"{path} should take images, float32 or uint8 in four dimensions; "
+            f"{port.name!r} is {port.dtype} in {len(port.shape)} dimensions."
         )
     if port.shape[0] not in (None, 1):
         raise CardError(f"{path} takes batches of exactly {port.shape[0]} images; export it with a dynamic batch, or with 1.")

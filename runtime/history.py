@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +13,8 @@ import msgspec
 
 from exportweb.card import Card
 from exportweb.store import Refusal
+
+log = logging.getLogger(__name__)
 
 State = Literal["serving", "retired", "available", "rejected", "refused"]
 Kind = Literal["published", "loaded", "rejected", "refused"]
@@ -139,8 +142,7 @@ class History:
 class Listeners:
     """Who wants to hear of events."""
 
-    def __init__(self, fail: Callable[[], None]) -> None:
-        self._fail = fail  # called in the except block when a listener raises
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._listeners: list[Callable[[Event], None]] = []
 
@@ -162,10 +164,13 @@ class Listeners:
         with self._lock:
             listeners = list(self._listeners)
         for listener in listeners:
-            try:
-                listener(event)
-            except Exception:
-                self._fail()
+            self._call(listener, event)
+
+    def _call(self, listener: Callable[[Event], None], event: Event) -> None:
+        try:
+            listener(event)
+        except Exception:  # one that fails must not keep the others from hearing of it
+            log.exception("A listener failed.")
 
 
 def _created(row: VersionInfo) -> float:

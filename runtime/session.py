@@ -7,13 +7,13 @@ no more than a warning.
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
 from exportweb.errors import ArtifactError, DeviceError
@@ -107,13 +107,13 @@ def available_devices() -> list[str]:
 
 def _onnxruntime() -> Any:
     try:
-        import onnxruntime
+        ort: Any = importlib.import_module("onnxruntime")
     except ImportError as error:
         raise DeviceError(
             "ONNX Runtime is not installed. Install exportweb[cpu], or exportweb[gpu] for NVIDIA GPUs; not both in one environment."
         ) from error
-    onnxruntime.set_default_logger_severity(_SILENT)
-    return onnxruntime
+    ort.set_default_logger_severity(_SILENT)
+    return ort
 
 
 def _build(ort: Any, path: str | os.PathLike[str], options: Any, providers: list[tuple[str, dict[str, str]]]) -> Any:

@@ -38,6 +38,7 @@ class LiveServer:
         from exportweb import Store
         from exportweb.exporters.server import Server
 
+        folder.mkdir()
         self.store = Store(folder)
         self._exporter = exporter
         self._server = Server(folder, host="127.0.0.1", port=0, device="cpu")

@@ -24,6 +24,7 @@ def test_runtime() -> None:
     assert sorted(exportweb.runtime.__all__) == [
         "Answer",
         "Event",
+        "Job",
         "Predictor",
         "ServedModel",
         "VersionInfo",

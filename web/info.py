@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 import exportweb
 from exportweb.errors import Overloaded
-from exportweb.runtime import ServedModel
+from exportweb.runtime import Event, ServedModel
 from exportweb.web.responses import JSONResponse, error
 
 
@@ -18,20 +18,27 @@ class Info:
 
     def __init__(self, model: ServedModel) -> None:
         self._model = model
+        self._loaded: tuple[int, float] | None = None  # the version that was loaded last, and when
+        model.subscribe(self._on_event)
+
+    def _on_event(self, event: Event) -> None:
+        if event.kind == "loaded":
+            self._loaded = event.info.version, event.time
 
     async def model(self, request: Request) -> Response:
         """``GET /model``: the card without its golden sample, and how it runs here."""
         predictor, current = self._model.predictor, self._model.current
         if predictor is None or current is None:
             raise Overloaded("No version is loaded yet; the first one is served as soon as it is published.")
-        stats, card = self._model.stats(), predictor.card
+        stats, card, loaded = self._model.stats(), predictor.card, self._loaded
+        since = loaded[1] if loaded is not None and loaded[0] == current.version else current.seen
         runtime = {
             "device": predictor.device,
             "providers": predictor.providers,
             "threads": stats["threads"],
             "workers": stats["workers"],
             "max_batch": stats["max_batch"],
-            "loaded": datetime.fromtimestamp(current.seen, timezone.utc).isoformat(timespec="seconds"),
+            "loaded": datetime.fromtimestamp(since, timezone.utc).isoformat(timespec="seconds"),
             "exportweb": exportweb.__version__,
         }
         return JSONResponse(

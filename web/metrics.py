@@ -2,55 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
 from starlette.requests import Request
 from starlette.responses import Response
 
-from exportweb.runtime import Answer, Event, ServedModel
+from exportweb.runtime import Answer, ServedModel
 
-STAGES = ("queue", "decode", "resize", "inference", "post")
 _SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _IMAGES = (1, 2, 4, 8, 16, 32, 64, 128)
 
 
 class Metrics:
-    """The counters of one app, fed by its answers and by its model's events."""
+    """The metrics of one app: its answers are counted as they go, what the model knows is asked when the page is."""
 
     def __init__(self, model: ServedModel) -> None:
-        registry = self.registry = CollectorRegistry()
-        self._requests = Counter(
-            "exportweb_requests",
-            "Requests answered; status 499: the client left first.",
-            ("path", "status"),
-            registry=registry,
-        )
-        stage = Histogram("exportweb_stage_seconds", "Time of a prediction by stage.", ("stage",), buckets=_SECONDS, registry=registry)
-        self._stages = {name: stage.labels(name) for name in STAGES}
-        self._batch = Histogram(
-            "exportweb_batch_size",
-            "Images in the batch that a prediction was part of.",
-            buckets=_IMAGES,
-            registry=registry,
-        )
-        self._swaps = Counter("exportweb_swaps", "Versions that began to serve.", registry=registry)
-        self._rejections = Counter("exportweb_rejections", "Versions that failed their checks.", registry=registry)
-        self._refusals = Counter("exportweb_refusals", "Versions that the trainer did not publish.", registry=registry)
-        self._gauge("exportweb_model_version", "The version that serves; 0: none.", lambda: _version(model))
-        self._gauge("exportweb_ready", "1 once a version serves.", lambda: float(model.ready))
-        self._gauge("exportweb_queue_length", "Requests that wait for a worker.", lambda: model.stats()["queue"])
-        self._gauge("exportweb_in_flight", "Requests accepted and not yet answered.", lambda: model.stats()["in_flight"])
+        registry = self._registry = CollectorRegistry()
+        registry.register(_ModelCollector(model))
         ProcessCollector(registry=registry)  # resident memory, CPU seconds, open files
-        for info in model.versions():
-            self._count(info.state)
-        self._unsubscribe = model.subscribe(self._on_event)
+        help = "Requests answered; status 499: the client left first."
+        self._requests = Counter("exportweb_requests", help, ("path", "status"), registry=registry)
+        help = "Time of a prediction by stage."
+        self._stages = Histogram("exportweb_stage_seconds", help, ("stage",), buckets=_SECONDS, registry=registry)
+        help = "Images in the batch that a prediction was part of."
+        self._batch = Histogram("exportweb_batch_size", help, buckets=_IMAGES, registry=registry)
 
     def observe(self, answer: Answer) -> None:
         """Count one prediction."""
         for stage, seconds in answer.timings.items():
-            self._stages[stage].observe(seconds)
+            self._stages.labels(stage).observe(seconds)
         self._batch.observe(answer.batch)
 
     def count(self, path: str, status: int) -> None:
@@ -59,27 +43,23 @@ class Metrics:
 
     async def page(self, request: Request) -> Response:
         """Answer ``GET /metrics``."""
-        return Response(generate_latest(self.registry), media_type=CONTENT_TYPE_LATEST)
-
-    def close(self) -> None:
-        """Stop listening to the model."""
-        self._unsubscribe()
-
-    def _gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
-        Gauge(name, text, registry=self.registry).set_function(value)
-
-    def _on_event(self, event: Event) -> None:
-        self._count(event.kind)
-
-    def _count(self, what: str) -> None:
-        if what in ("loaded", "serving", "retired"):
-            self._swaps.inc()
-        elif what == "rejected":
-            self._rejections.inc()
-        elif what == "refused":
-            self._refusals.inc()
+        return Response(generate_latest(self._registry), media_type=CONTENT_TYPE_LATEST)
 
 
-def _version(model: ServedModel) -> int:
-    current = model.current
-    return current.version if current else 0
+class _ModelCollector(Collector):
+    """What the model knows about itself, asked at each scrape."""
+
+    def __init__(self, model: ServedModel) -> None:
+        self._model = model
+
+    def collect(self) -> Iterator[Metric]:
+        stats, current = self._model.stats(), self._model.current
+        refused = sum(info.state == "refused" for info in self._model.versions())
+        version = current.version if current else 0
+        yield GaugeMetricFamily("exportweb_model_version", "The version that serves; 0: none.", version)
+        yield GaugeMetricFamily("exportweb_ready", "1 once a version serves.", self._model.ready)
+        yield GaugeMetricFamily("exportweb_queue_length", "Requests that wait for a worker.", stats["queue"])
+        yield GaugeMetricFamily("exportweb_in_flight", "Requests that workers are at.", stats["in_flight"])
+        yield CounterMetricFamily("exportweb_swaps", "Versions that began to serve.", stats["loaded"])
+        yield CounterMetricFamily("exportweb_rejections", "Versions that failed their checks.", stats["rejected"])
+        yield CounterMetricFamily("exportweb_refusals", "Versions that the trainer did not publish.", refused)

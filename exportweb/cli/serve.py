@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,20 +75,25 @@ def command(
 
     New versions are swapped in as they appear. Each option is also an environment variable, such as EXPORTWEB_PORT.
     """
-    logging.basicConfig(format="exportweb: %(message)s")
-    log.setLevel(log_level.upper())
     card = _card(path, foreign)
+    web = threading.Thread(target=importlib.import_module, args=("exportweb.web",))
+    web.start()  # imported while the model is loaded
 
     from exportweb.runtime import ServedModel
 
+    logging.basicConfig(format="exportweb: %(message)s")
     model = ServedModel(path, device=device, threads=threads, max_batch=max_batch, max_queue=max_queue, max_pixels=max_pixels, card=card)
     model.subscribe(_report)
-    model.start()  # loads in a thread of its own, while the web's modules are imported here
+    if path.is_file():
+        log.setLevel(logging.ERROR)  # if it can't be served, that is this command's own error, said once
+        model.start(wait=True)
+    log.setLevel(log_level.upper())
+    if not path.is_file():
+        model.start()
+    web.join()
 
     from exportweb.web import run
 
-    if path.is_file():
-        model.start(wait=True)
     name = model.predictor.card.name if model.predictor else path.resolve().name
     run(
         model,
@@ -141,5 +148,3 @@ def _report(event: Event) -> None:
         log.warning("version %d is rejected: %s", info.version, info.reason)
     elif event.kind == "refused":
         log.warning("a version%s was not published: %s", about, info.reason)
-    else:
-        log.debug("version %d is published%s", info.version, about)

@@ -83,5 +83,6 @@ class ImageClassification:
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return ``exp(x) / sum(exp(x))`` over the last axis, float32; the largest logit is subtracted first, so nothing overflows."""
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
+    powers: NDArray[np.float32] = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    powers /= powers.sum(axis=-1, keepdims=True)
+    return powers

@@ -1,4 +1,4 @@
-"""timm's data configs as the card's input. That both prepare the same bits is held in tests/runtime/test_preprocess.py."""
+"""timm's data configs as the card's input. That both prepare the same bits, tests/runtime/test_preprocess.py shows."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 
 
-# --- pictures -----------------------------------------------------------------------------------------------------------
+# --- pictures ---
 
 
 def noise(width: int, height: int, mode: str = "RGB") -> Image.Image:
@@ -75,7 +75,7 @@ def zoo(name: str) -> Image.Image:
     return ZOO[name]()
 
 
-# --- parity with timm ---------------------------------------------------------------------------------------------------
+# --- parity with timm ---
 
 
 @functools.cache
@@ -98,7 +98,9 @@ def timm_pixels(config: dict[str, Any], image: Image.Image, mode: Any = "RGB") -
     """What timm feeds the model: the normalised tensor, [channels, height, width]."""
     import timm.data
 
-    tensor: npt.NDArray[np.float32] = timm.data.create_transform(**config, is_training=False)(convert(image, mode)).numpy()
+    tensor: npt.NDArray[np.float32] = timm.data.create_transform(**config, is_training=False)(
+        convert(image, mode)
+    ).numpy()
     return tensor
 
 
@@ -111,19 +113,14 @@ def our_pixels(input: ImageInput, image: Image.Image) -> npt.NDArray[np.float32]
 
 
 def test_every_transform_that_timm_publishes() -> None:
-    """Each with two pictures of the zoo, and the photo at its own size for every fifth: all pairs would take minutes."""
+    """Each with one picture of the zoo, in turn: all 4,000 pairs (they are equal too) would take minutes."""
     configs = timm_configs()
     assert len(configs) > 150
     names = list(ZOO)
     for index, config in enumerate(configs):
-        chosen = {names[index * 2 % len(names)], names[(index * 2 + 1 + index // 10) % len(names)]}
-        if index % 5 == 0:
-            chosen.add("photo 500 x 375")
-        if max(config["input_size"]) > 512:
-            chosen -= {"wide", "high"}
-        for name in sorted(chosen):
-            got, expected = our_pixels(image_input(config), zoo(name)), timm_pixels(config, zoo(name))
-            assert np.array_equal(got, expected), (config, name)
+        name = names[(index + index // len(names)) % len(names)]
+        got, expected = our_pixels(image_input(config), zoo(name)), timm_pixels(config, zoo(name))
+        assert np.array_equal(got, expected), (config, name)
 
 
 @pytest.mark.parametrize("name", list(ZOO))
@@ -151,11 +148,11 @@ def test_random_sizes_and_transforms() -> None:
     pytest.importorskip("timm", reason="parity is measured against timm")
     hypothesis = pytest.importorskip("hypothesis")
     st = hypothesis.strategies
-    side = st.integers(1, 160)
+    side = st.integers(1, 120)
 
     @hypothesis.settings(max_examples=250, deadline=None, database=None, derandomize=True)
     @hypothesis.given(
-        source=st.tuples(st.one_of(side, st.integers(1, 600)), st.one_of(side, st.integers(1, 600))),
+        source=st.tuples(st.one_of(side, st.integers(1, 400)), st.one_of(side, st.integers(1, 400))),
         target=st.one_of(st.sampled_from([(32, 32), (56, 56), (64, 48)]), st.tuples(side, side)),
         channels=st.sampled_from([1, 3]),
         mode=st.sampled_from(["RGB", "L", "RGBA", "P", "LA"]),
@@ -173,7 +170,11 @@ def test_random_sizes_and_transforms() -> None:
         interpolation: str,
     ) -> None:
         config: dict[str, Any] = {"input_size": (channels, *target), "crop_pct": crop_pct, "crop_mode": crop_mode}
-        config |= {"interpolation": interpolation, "mean": (0.5, 0.4, 0.3)[:channels], "std": (0.2, 0.3, 0.25)[:channels]}
+        config |= {
+            "interpolation": interpolation,
+            "mean": (0.5, 0.4, 0.3)[:channels],
+            "std": (0.2, 0.3, 0.25)[:channels],
+        }
         if min(target) < crop_pct:  # timm would resize to nothing
             return
         image = noise(*source, mode)
@@ -187,11 +188,18 @@ def test_random_sizes_and_transforms() -> None:
     check()
 
 
-# --- what the card can say besides ----------------------------------------------------------------------------------------
+# --- what the card can say besides ---
 
 
 def described(**changes: Any) -> ImageInput:
-    settings: dict[str, Any] = {"height": 48, "width": 40, "resize_height": 56, "resize_width": 56, **IMAGENET, **changes}
+    settings: dict[str, Any] = {
+        "height": 48,
+        "width": 40,
+        "resize_height": 56,
+        "resize_width": 56,
+        **IMAGENET,
+        **changes,
+    }
     return ImageInput(**settings)
 
 
@@ -245,7 +253,9 @@ def test_too_elongated_to_resize() -> None:
     input = described(resize_height=448, resize_width=448)
 
     for size in ((1, 50_000), (50_000, 1)):
-        with pytest.raises(TooLarge, match=f"{size[0]} x {size[1]} pixels: resized for the model it would be") as caught:
+        with pytest.raises(
+            TooLarge, match=f"{size[0]} x {size[1]} pixels: resized for the model it would be"
+        ) as caught:
             Preprocess(input)(Image.new("RGB", size))
         assert caught.value.status == 413
 

@@ -116,6 +116,8 @@ class Server:
     def wait_for_end(self) -> int:
         """Wait until it has ended; return its exit code."""
         self.http.close()
+        if self.process.stdin is not None and self.process.stdin.closed:
+            self.process.stdin = None  # or `communicate` stumbles over it
         try:
             self.process.communicate(timeout=30)
         except subprocess.TimeoutExpired:

@@ -97,8 +97,8 @@ def connect() -> Iterator[Callable[..., socket.socket]]:
 
 RUN = """
 import sys
-from exportweb.runtime import ServedModel
 from exportweb.web import server
+from exportweb.runtime import ServedModel
 
 server.HEAD_TIMEOUT = 0.3
 model = ServedModel(sys.argv[1], device="cpu")

@@ -62,7 +62,7 @@ class LiveServer(Protocol):
     def refuse(self, reason: str, epoch: int) -> None: ...
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *CAMERA])

@@ -1,21 +1,18 @@
-// The page: wires what comes in (files, pad, camera, the server's events) to what is shown.
+// The page: wires what comes in (images, the server's events) to what is shown.
 
 import { announce } from './announce.js';
 import { showAnswer, showNoAnswer, versionLine } from './answer.js';
 import { getModel, getVersions } from './api.js';
 import { createAsker } from './ask.js';
-import { createCamera, watchCameras } from './camera.js';
 import { createChart } from './chart.js';
 import { copyText } from './copy.js';
 import { $ } from './dom.js';
-import { readFile, receiveFiles } from './files.js';
 import { formatMetric, joinFacts } from './format.js';
+import { createInputs } from './inputs.js';
 import { listen } from './live.js';
-import { createPad } from './pad.js';
-import { showPicture } from './picture.js';
 import { loadTask } from './task.js';
-import { coalesce, debounce } from './timing.js';
-import { neverServed, showVersions, versionName } from './versions.js';
+import { coalesce } from './timing.js';
+import { neverServed, showVersions } from './versions.js';
 
 const FRESH = 1600; // milliseconds for which a swap is highlighted
 const RETRY = 2000;
@@ -27,14 +24,10 @@ let versions = []; // GET /versions, oldest first
 let answered = null; // the number of the version that gave the answer on show
 let metric = null;
 let shown = false; // the first /versions has been shown: what comes from now on is news
-let mode = 'image';
-let chosenMode = false; // the person picked one; the page no longer does
 let connection = 'connecting'; // or 'live', or 'lost'
 let reconnected = false; // and what the server is now has not been fetched since
 
 // -- asking ------------------------------------------------------------------------------------------------------------
-
-const images = { image: null, draw: null, camera: null }; // what each mode last asked about
 
 const asker = createAsker({
   ready: () => serving !== null && task !== null,
@@ -48,14 +41,13 @@ const asker = createAsker({
     announce('answer', `${task.summarize(result.answer)}, says version ${result.version}.`);
     if (result.version !== serving) refresh();
   },
-  onError(error, image) {
+  onError(error) {
     settle(error.message);
     if (answered === null) showNoAnswer('No answer', 'The note beside the image says why.');
   },
 });
 
 function ask(image) {
-  images[mode] = image;
   problem('');
   if (image !== asker.image) answered = null;
   if (serving === null) showNone();
@@ -82,77 +74,14 @@ function showNone() {
   }
 }
 
-/** Show a mode's panel and ask about what it holds: the answer always belongs to the picture beside it. */
-function enter(newMode) {
-  if (mode === 'camera') camera.leave();
-  mode = newMode;
-  if (mode === 'camera') {
-    images.camera = null;
-    camera.start();
-  }
-  for (const panel of document.querySelectorAll('[data-panel]')) panel.hidden = panel.dataset.panel !== mode;
-  for (const button of $('modes').children) button.setAttribute('aria-pressed', String(button.dataset.mode === mode));
-  if (images[mode]) return ask(images[mode]);
-  asker.forget();
-  settle();
-  showNone();
-}
-
-// -- where images come from --------------------------------------------------------------------------------------------
-
-receiveFiles({
-  input: $('file'),
-  choosers: [$('choose'), $('choose-again')],
-  overlay: $('drop'),
-  onProblem: problem,
-  async onFile(file) {
-    chosenMode = true;
-    try {
-      images.image = await readFile(file);
-    } catch (error) {
-      return problem(error.message);
-    }
-    showPicture(images.image, file.name);
-    enter('image');
-  },
-});
-
-const askDrawing = debounce(async () => {
-  const image = await pad.toImage();
-  if (mode === 'draw' && !pad.empty) ask(image);
-}, 120, 400);
-
-const pad = createPad($('pad'), {
-  onChange() {
-    chosenMode = true;
-    if (!pad.empty) return askDrawing();
-    images.draw = null;
+const inputs = createInputs({
+  onImage: ask, // also when it is shown again: the answer always belongs to the picture beside it
+  onEmpty() {
     asker.forget();
     settle();
     showNone();
   },
-});
-$('pad-clear').addEventListener('click', pad.clear);
-$('pad-undo').addEventListener('click', pad.undo);
-$('pad-pen').addEventListener('input', ({ target }) => (pad.penWidth = target.value / 100));
-$('pad-invert').addEventListener('click', ({ currentTarget: button }) => {
-  const on = button.getAttribute('aria-pressed') !== 'true';
-  button.setAttribute('aria-pressed', String(on));
-  pad.invert(on);
-});
-
-const camera = createCamera({
-  video: $('video'), still: $('still'), button: $('capture'), note: $('camera-note'), onCapture: ask,
-});
-watchCameras((available) => {
-  $('modes').querySelector('[data-mode=camera]').hidden = !available;
-  if (!available && mode === 'camera') enter('image');
-});
-
-$('modes').addEventListener('click', ({ target }) => {
-  if (!target.dataset.mode) return;
-  chosenMode = true;
-  enter(target.dataset.mode);
+  onProblem: problem,
 });
 
 // -- the server's life -------------------------------------------------------------------------------------------------
@@ -169,8 +98,11 @@ const refresh = coalesce(async () => {
     showModel();
     if (swapped && shown) showSwap();
     shown = true;
-    if (swapped || reconnected) asker.image ? asker.again() : showNone();
-    if (serving === null && answered === null) showNone();
+    if (serving === null || !asker.image) {
+      if (answered === null || reconnected) showNone();
+    } else if (swapped || reconnected) {
+      asker.again();
+    }
     reconnected = false;
   } catch {
     if (connection === 'live') setTimeout(refresh, RETRY); // else the next connection fetches it
@@ -222,7 +154,7 @@ function showModel() {
       card.labels?.length > 0 ? `${card.labels.length} classes` : null,
       runtime.device,
     ]);
-    if (!chosenMode && mode === 'image' && isHandwriting(card)) enter('draw');
+    if (isHandwriting(card)) inputs.suggest('draw');
   }
   showMetric();
   showAnswered();

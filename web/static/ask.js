@@ -27,7 +27,7 @@ export function createAsker({ ready, parameters, onAsk, onAnswer, onError }) {
       if (!mine.signal.aborted) onAnswer(result, image);
     } catch (error) {
       if (mine.signal.aborted) return;
-      onError(error, image);
+      onError(error);
       if (error.retryAfter) retry = setTimeout(again, error.retryAfter * 1000);
     }
   }

@@ -1,0 +1,34 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Both set up .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test lint bench setup clean
+
+demo: $(READY)  ## train on handwritten digits, live on a web page
+	$(BIN)/python examples/digits.py
+
+test: $(READY)  ## all tests
+	$(BIN)/pytest
+
+lint: $(READY)  ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	PYTHON=$(BIN)/python sh .ci/types
+
+bench: $(READY)  ## the tables in benchmarks/README.md
+	$(BIN)/python benchmarks/publish.py
+	$(BIN)/python benchmarks/inference.py
+	$(BIN)/python benchmarks/serve.py
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[cpu,export,dev]"
+	touch $(READY)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info runs

@@ -1,0 +1,135 @@
+"""Images a second that the server answers, against the same pipeline in a loop with no server around it.
+
+The loop decodes, resizes, runs and ranks in as many threads as there are cores, and in as many processes; the better of the two is the
+limit. Needs wrk.
+
+    python benchmarks/serve.py [MODEL ...]
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import multiprocessing
+import os
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from multiprocessing.sharedctypes import Synchronized
+from pathlib import Path
+
+import timm
+import torch
+from exportweb.exporters.export import export
+from exportweb.exporters.server import Server
+from exportweb.runtime import Predictor
+from measure import table
+from PIL import Image
+from sklearn.datasets import load_sample_image
+
+MODELS = ["resnet50", "mobilenetv3_small_050"]
+CONCURRENCY = (1, 8, 32)
+ROUNDS, SECONDS = 3, 4.0
+
+
+def photo() -> bytes:
+    """A photograph of 500 x 375 pixels as JPEG."""
+    file = io.BytesIO()
+    Image.fromarray(load_sample_image("china.jpg")).resize((500, 375), Image.Resampling.BICUBIC).save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+def loop(predictor: Predictor, data: bytes, count: Synchronized[int], stop: threading.Event) -> None:
+    """Answer the same image over and over."""
+    while not stop.is_set():
+        json.dumps(predictor.predict(data))
+        with count.get_lock():
+            count.value += 1
+
+
+def in_process(path: Path, data: bytes, count: Synchronized[int], stop: threading.Event) -> None:
+    """`loop` in a process of its own."""
+    loop(Predictor.load(path, device="cpu", threads=1), data, count, stop)
+
+
+def raw(path: Path, data: bytes, *, processes: bool) -> float:
+    """Images a second without a server."""
+    spawn = multiprocessing.get_context("spawn")
+    count, cores = spawn.Value("q", 0), os.cpu_count() or 1
+    if processes:
+        stop = spawn.Event()
+        workers = [spawn.Process(target=in_process, args=(path, data, count, stop)) for _ in range(cores)]
+    else:
+        stop, predictor = threading.Event(), Predictor.load(path, device="cpu", threads=1)
+        workers = [threading.Thread(target=loop, args=(predictor, data, count, stop)) for _ in range(cores)]
+    for worker in workers:
+        worker.start()
+    while count.value < 4 * cores:
+        time.sleep(0.02)
+    before, start = count.value, time.perf_counter()
+    time.sleep(SECONDS)
+    rate = (count.value - before) / (time.perf_counter() - start)
+    stop.set()
+    for worker in workers:
+        worker.join()
+    return rate
+
+
+def wrk(url: str, body: Path, concurrency: int) -> tuple[float, float]:
+    """Images a second and the median latency in ms that wrk sees; anything but 200 is an error."""
+    script = body.with_suffix(".lua")
+    script.write_text(
+        f'wrk.method = "POST"\nlocal f = io.open("{body}", "rb")\nwrk.body = f:read("*a")\nf:close()\nwrk.headers["Content-Type"] = "image/jpeg"\n'
+        'function done(s, l) io.write(string.format("p50 %f bad %d\\n", l:percentile(50) / 1e3, s.errors.status + s.errors.timeout)) end\n'
+    )
+    words = ["wrk", "-t1", f"-c{concurrency}", f"-d{SECONDS:.0f}s", "--timeout", "30s", "-s", str(script), f"{url}/predict"]
+    out = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    rate, p50, bad = (re.search(pattern, out) for pattern in (r"Requests/sec:\s+([\d.]+)", r"p50 ([\d.]+)", r"bad (\d+)"))
+    if rate is None or p50 is None or bad is None or int(bad[1]):
+        sys.exit(f"wrk met errors:\n{out}")
+    return float(rate[1]), float(p50[1])
+
+
+def main() -> None:
+    if shutil.which("wrk") is None:
+        sys.exit("wrk is needed: apt-get install wrk")
+    rows = []
+    for name in sys.argv[1:] or MODELS:
+        torch.manual_seed(0)
+        with tempfile.TemporaryDirectory() as folder:
+            path, body = Path(folder) / "model.onnx", Path(folder) / "photo.jpg"
+            export(timm.create_model(name), path)
+            body.write_bytes(photo())
+            server = Server(path, host="127.0.0.1", port=0, device="cpu", nice=0)
+            url = server.url
+            wrk(url, body, 8)
+            limits: list[float] = []
+            single: list[float] = []
+            served: dict[int, list[tuple[float, float]]] = {c: [] for c in CONCURRENCY}
+            predictor = Predictor.load(path, device="cpu")
+            for _ in range(ROUNDS):
+                limits.append(max(raw(path, body.read_bytes(), processes=p) for p in (False, True)))
+                times = []
+                for _ in range(30):
+                    start = time.perf_counter()
+                    predictor.predict(body.read_bytes())
+                    times.append((time.perf_counter() - start) * 1e3)
+                single.append(statistics.median(times))
+                for c in CONCURRENCY:
+                    served[c].append(wrk(url, body, c))
+            server.close()
+        shares = {c: statistics.median(r / limit for (r, _), limit in zip(served[c], limits, strict=True)) for c in CONCURRENCY}
+        p50 = statistics.median(ms / base for (_, ms), base in zip(served[1], single, strict=True))
+        cells = [f"{statistics.median(limits):.0f}", *(f"**{shares[c]:.2f}**" for c in CONCURRENCY), f"{p50:.2f}"]
+        rows.append([name, *cells])
+    header = ["model", "limit, images/s", *(f"share at c={c}" for c in CONCURRENCY), "p50 at c=1 / bare call"]
+    table("Serving", header, rows)
+
+
+if __name__ == "__main__":
+    main()
