@@ -35,7 +35,7 @@ def image_input(
     channels = channels or planes
     if channels not in (1, 3):
         raise ExportError(f"The model takes {channels} channels; pictures have 3 (RGB) or 1 (grey).")
-    interpolation = config.get("interpolation") or "bicubic"
+    interpolation: Any = config.get("interpolation") or "bicubic"
     if interpolation not in get_args(Interpolation):
         raise ExportError(f"Unknown interpolation {interpolation!r}; known are {', '.join(get_args(Interpolation))}.")
     mean = _per_channel(config.get("mean") or _MEAN, channels, "mean")

@@ -22,8 +22,9 @@ Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lan
 class ImageInput(msgspec.Struct, frozen=True, kw_only=True):
     """How an image becomes the graph's input.
 
-    The upright image is converted to `color`, resized, then cropped (or padded with `fill`) around its centre to `height` x
-    `width`. `resize` says what `resize_height` and `resize_width`, in pixels, mean:
+    The upright image is converted to `color`, resized, then cropped (or padded with `fill`: one value for all channels, or
+    one for each in the order of `color`) around its centre to `height` x `width`. `resize` says what `resize_height` and
+    `resize_width`, in pixels, mean:
 
     - ``"shortest"``: the shortest edge becomes `resize_height` (= `resize_width`), the other follows, truncated to an integer.
     - ``"cover"``: the image is scaled, ratio kept, until it just covers both of them; sides are rounded.

@@ -24,7 +24,7 @@ from exportweb.runtime.jobs import Live, Plan
 from exportweb.runtime.predictor import Predictor, no_card, read
 from exportweb.runtime.sources import Candidate, Source, fingerprint
 from exportweb.runtime.watch import changes
-from exportweb.runtime.workers import Workers
+from exportweb.runtime.workers import Workers, without_frames
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class Builder:
         self._card = card
         self._tell = tell
         self._judged: object = None  # the candidate that was last loaded or rejected: it is not judged twice
-        self._digest: str | None = None
+        self._running: Card | None = None
         self._numbered = 0  # the highest number that a version has had
         self._refusals = 0
         self._started = False
@@ -126,14 +126,24 @@ class Builder:
             try:
                 candidate = self._source.candidate()
             except ExportwebError as error:
-                if self._judged != str(error):
+                if self._judged == str(error):
+                    return
+                if not self._stop.wait(SETTLED) and self._says(str(error)):  # `LATEST` may be about to be written
                     self._judged = str(error)
-                    self._reject(self._numbered, None, error)
-                return
+                    self._reject(0, None, error)
+                continue
             if candidate is None or candidate == self._judged:
                 return
             if self._judge(candidate):
                 self._judged = candidate
+
+    def _says(self, error: str) -> bool:
+        """Whether the source still can't say what should serve, for the same reason."""
+        try:
+            self._source.candidate()
+        except ExportwebError as again:
+            return str(again) == error
+        return False
 
     def _note_versions(self) -> None:
         """Record versions and refusals that were not seen yet; tell of those that are new since the start."""
@@ -161,7 +171,7 @@ class Builder:
         card: Card | None = None
         try:
             card = self._checked_card(candidate)
-            if self._digest is not None and card.digest == self._digest:
+            if card.digest is not None and card == self._running:
                 return True  # the running version under a new date
             number = self._number(candidate, card)
             self._check_order(candidate, card, number)
@@ -235,7 +245,7 @@ class Builder:
 
     def _number_of_rejected(self, candidate: Candidate, card: Card | None) -> int:
         """Return the number to list a rejected version under: never the running one's for a file of its own."""
-        number = candidate.number or (card.version if card is not None else None)
+        number = candidate.number if candidate.number is not None else card.version if card is not None else None
         running = self.serving.version if self.serving is not None else None
         return self._numbered + 1 if number is None or (candidate.number is None and number == running) else number
 
@@ -246,10 +256,11 @@ class Builder:
         info = VersionInfo.of(number, "rejected", card, reason=reason)
         self._numbered = max(self._numbered, number)
         self.rejected += 1
-        self._history.rejected(info)
+        if number:  # a store that can't be read is no version
+            self._history.rejected(info)
         log.debug("Version %d is rejected: %s", number, reason, exc_info=error)
         self._tell("rejected", info)
-        self.failure = error
+        self.failure = without_frames(error)
         self.settled.set()
 
     def _swap(self, predictor: Predictor, info: VersionInfo) -> None:
@@ -258,7 +269,7 @@ class Builder:
         if self._history.available(msgspec.structs.replace(info, state="available")) and self._source.versions() == {}:
             self._tell("published", msgspec.structs.replace(info, state="available"))
         old = self._workers.swap(Live(predictor, info.version, self._settings.plan(predictor)))
-        self._digest = card.digest
+        self._running = card
         self._numbered = max(self._numbered, info.version)
         self.loaded += 1
         self.serving = self._history.serving(info)
@@ -269,7 +280,8 @@ class Builder:
         if old is not None:
             while not old.drained.wait(0.1) and not self._stop.is_set():
                 pass
-            old.release()
+            if old.drained.is_set():
+                old.release()
 
 
 def _described(given: Card, own: Card) -> Card:

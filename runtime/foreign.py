@@ -53,6 +53,8 @@ def card_for_onnx(
         raise CardError(f"{path} should answer with [N, classes]; its first output {output.name!r} has {len(output.shape)} dimensions.")
     if labels is None and output.shape[1] is None:
         raise CardError(f"{path} doesn't say how many classes it has; give their names: --labels labels.txt, one a line.")
+    if labels is not None and output.shape[1] not in (None, len(labels)):
+        raise CardError(f"{path} has {output.shape[1]} classes, but {len(labels)} labels were given; it takes one a line, in their order.")
     edge = resize_to or max(height, width)
     scaled = (edge, edge) if resize_to or resize == "shortest" else (height, width)
     return Card(

@@ -48,8 +48,13 @@ class Live:
 
     @property
     def predictor(self) -> Predictor:
-        """The predictor; it may not be asked for after `release`."""
+        """The predictor; only for who has a job bound to this, or otherwise knows that it wasn't released."""
         assert self._predictor is not None
+        return self._predictor
+
+    @property
+    def loaded(self) -> Predictor | None:
+        """The predictor, None after `release`."""
         return self._predictor
 
     def release(self) -> None:

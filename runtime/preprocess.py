@@ -112,4 +112,5 @@ def _offset(size: int, target: int) -> int:
 def _normalised(mean: tuple[float, ...], std: tuple[float, ...]) -> npt.NDArray[np.float32]:
     """Return [channels, 256]: what each value becomes, ``(x / 255 - mean) / std`` in float32 and in that order."""
     values = np.arange(256, dtype=np.float32) / np.float32(255)
-    return (values - np.array(mean, np.float32)[:, None]) / np.array(std, np.float32)[:, None]
+    table: npt.NDArray[np.float32] = (values - np.array(mean, np.float32)[:, None]) / np.array(std, np.float32)[:, None]
+    return table

@@ -39,9 +39,7 @@ _SUPPORT = {
 _SMALL, _FEW = 1 << 21, 0.7
 
 
-def resize_window(
-    image: Image.Image, size: Size, window: tuple[int, int, int, int], resample: Image.Resampling
-) -> Image.Image:
+def resize_window(image: Image.Image, size: Size, window: tuple[int, int, int, int], resample: Image.Resampling) -> Image.Image:
     """Return ``image.resize(size, resample).crop(window)``, equal in every bit, for an image of mode RGB or L.
 
     `size` is (width, height); `window` is (left, top, right, bottom) in the resized image and lies inside it.

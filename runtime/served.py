@@ -53,9 +53,13 @@ class ServedModel:
         self._workers.start()
         self._builder.start()
         if wait:
-            self._builder.settled.wait()
-            if self._builder.failure is not None and not self.ready:
-                raise self._builder.failure
+            self.wait()
+
+    def wait(self) -> None:
+        """Return when a version serves; raise the reason if the first one is rejected, or the model is closed."""
+        self._builder.settled.wait()
+        if self._builder.failure is not None and not self.ready:
+            raise self._builder.failure
 
     def submit(self, data: bytes, params: Mapping[str, object], done: Callable[[Answer | Exception], None]) -> Job:
         """Ask for a prediction; `done` is called in a worker's thread with the answer, or with what went wrong.
@@ -76,8 +80,11 @@ class ServedModel:
     @property
     def predictor(self) -> Predictor | None:
         """The loaded version that answers now. Don't keep it: it holds the version's memory."""
-        live = self._workers.current
-        return None if live is None else live.predictor
+        while (live := self._workers.current) is not None:
+            predictor = live.loaded
+            if predictor is not None:  # else it was swapped and released in between
+                return predictor
+        return None
 
     @property
     def ready(self) -> bool:
@@ -94,10 +101,10 @@ class ServedModel:
 
     def stats(self) -> dict[str, int]:
         """Return the queue's length, jobs in flight, workers, and how the running version is run; and counts since the start."""
-        live = self._workers.current
+        live, predictor = self._workers.current, self.predictor
         return {
             **self._workers.stats(),
-            "threads": 0 if live is None else live.predictor.session.threads,
+            "threads": 0 if predictor is None else predictor.session.threads,
             "max_batch": 0 if live is None else live.plan.max_batch,
             "max_runs": 0 if live is None else live.plan.max_runs,
             "loaded": self._builder.loaded,

@@ -7,6 +7,7 @@ no more than a warning.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import logging
 import os
@@ -82,7 +83,7 @@ class OnnxSession:
         if kind == "cuda" and self.device == "cpu":
             raise DeviceError(_no_cuda(device, ort))
         if kind == "auto" and len(providers) > 1 and self.device == "cpu":
-            log.warning("CUDA is compiled into ONNX Runtime but can't be used here; running on the CPU.")
+            _warn_of_cpu()
         self.inputs = tuple(_port(arg) for arg in self._session.get_inputs())
         self.outputs = tuple(_port(arg) for arg in self._session.get_outputs())
 
@@ -103,6 +104,12 @@ class OnnxSession:
 def available_devices() -> list[str]:
     """Return what `device` can be here: ``["cpu"]``, with ``"cuda"`` in front where ONNX Runtime was built with it."""
     return ["cuda", "cpu"] if _CUDA in _onnxruntime().get_available_providers() else ["cpu"]
+
+
+@functools.cache
+def _warn_of_cpu() -> None:
+    """Say once, not for every version, that a GPU build runs on the CPU."""
+    log.warning("CUDA is compiled into ONNX Runtime but can't be used here; running on the CPU.")
 
 
 def _onnxruntime() -> Any:

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import watchfiles
+from watchfiles._rust_notify import RustNotify  # documented: watchfiles.helpmanual.io/api/rust_backend
 
 POLL = 2.0
 """Seconds between two looks when nothing is notified."""
@@ -23,40 +23,39 @@ _DEBOUNCE = 200  # milliseconds after which changes are told of, even if more ke
 def changes(folder: Path, concerns: Callable[[str], bool], stop: threading.Event) -> Iterator[None]:
     """Yield at once, then after each change of a file in `folder` whose name `concerns` accepts, and every `POLL` seconds.
 
-    The folder may be made later, and may be removed and made again. Ends within a moment after `stop` is set.
+    What changes while the caller is busy is told of afterwards. The folder may be made later, and may be removed and made again.
+    Ends within a moment after `stop` is set.
     """
-    yield
+    missing = False
     while not stop.is_set():
         identity = _identity(folder)
         if identity is None:
-            stop.wait(_MISSING)
-            if _identity(folder) is not None:
+            if not missing:
                 yield
+            missing = True
+            stop.wait(_MISSING)
             continue
+        missing = False
         try:
             yield from _notified(folder, identity, concerns, stop)
-        except (OSError, RuntimeError):  # the folder went away just now, or the system has no watches left: poll
-            stop.wait(_MISSING)
+        except FileNotFoundError:  # it went away just now
+            continue
+        except (OSError, RuntimeError):  # the system has no watches left: poll
             yield
+            stop.wait(POLL)
 
 
 def _notified(folder: Path, identity: tuple[int, int], concerns: Callable[[str], bool], stop: threading.Event) -> Iterator[None]:
-    """Yield on notifications and time-outs until the folder is another one."""
-    watcher = watchfiles.watch(
-        folder,
-        watch_filter=lambda _, path: concerns(Path(path).name),
-        debounce=_DEBOUNCE,
-        step=_STEP,
-        stop_event=stop,
-        rust_timeout=int(POLL * 1000),
-        yield_on_timeout=True,
-        raise_interrupt=False,
-        recursive=False,
-    )
-    for _ in watcher:
+    """Yield once it listens, then on notifications and time-outs, until the folder is another one."""
+    # `watchfiles.watch` would begin to listen only when the first change is waited for: too late for what happens before.
+    with RustNotify([str(folder)], False, False, 0, recursive=False, ignore_permission_denied=True) as listening:
         yield
-        if _identity(folder) != identity:
-            return
+        while _identity(folder) == identity:
+            found = listening.watch(_DEBOUNCE, _STEP, int(POLL * 1000), stop)
+            if found == "stop":
+                return
+            if isinstance(found, str) or any(concerns(Path(path).name) for _, path in found):
+                yield
 
 
 def _identity(folder: Path) -> tuple[int, int] | None:

@@ -306,9 +306,13 @@ def _closing() -> Overloaded:
 
 
 def bare(error: Exception) -> Exception:
-    """Log an error that is nobody's input's fault; return it without tracebacks, whose frames would keep a version's memory."""
+    """Log an error that is not the client's; return it without its frames."""
     if not isinstance(error, RequestError):
-        known = isinstance(error, ExportwebError)
-        log.error("A prediction failed: %s", error, exc_info=None if known else error)
+        log.error("A prediction failed: %s", error, exc_info=None if isinstance(error, ExportwebError) else error)
+    return without_frames(error)
+
+
+def without_frames(error: Exception) -> Exception:
+    """Take away an error's tracebacks, and those of its causes: their frames would keep a version's memory as long as it lives."""
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)

@@ -100,7 +100,7 @@ def test_serving_needs_no_training_framework() -> None:
         "import exportweb.cli.serve, exportweb.cli.predict, exportweb.cli.inspect, exportweb.runtime, exportweb.web\n"
         "import exportweb.runtime.tasks.image_classification"
     )
-    assert {"onnxruntime", "starlette", "uvicorn", "numpy", "PIL"} <= loaded
+    assert {"starlette", "uvicorn", "numpy", "PIL"} <= loaded
     heavy = {"torch", "torchvision", "timm", "onnx", "onnxscript", "detectron2", "pandas", "scipy", "sympy"}
     assert loaded & heavy == set()
 
@@ -115,4 +115,5 @@ def test_a_server_that_answers_has_loaded_none_either(tmp_path: Path, artifacts:
         "out = io.BytesIO(); Image.new('RGB', (9, 9)).save(out, 'PNG')\n"
         f"print(Predictor.load({str(path)!r}).predict(out.getvalue()))"
     )
+    assert "onnxruntime" in loaded
     assert loaded & {"torch", "torchvision", "timm", "onnx", "onnxscript", "starlette", "uvicorn"} == set()

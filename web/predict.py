@@ -10,7 +10,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from exportweb.runtime import Answer, ServedModel
-from exportweb.web.body import Inbox
+from exportweb.web.body import Body, Inbox
 from exportweb.web.metrics import Metrics
 from exportweb.web.payload import parse
 
@@ -37,7 +37,7 @@ class Predict:
             elif name == b"content-length":
                 length = value
         try:
-            with self._inbox.hold() as body:
+            with Body(self._inbox) as body:
                 payload = parse(await body.read(receive, length), content_type, scope["query_string"])
                 answer = await self._ask(payload.image, payload.params, receive)
         except ClientDisconnect:

@@ -14,10 +14,10 @@ from exportweb.cli.table import table
 @click.command
 @click.argument("path", type=click.Path(path_type=Path))
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=click.Path(path_type=Path, allow_dash=True))
-@click.option("--top-k", type=click.IntRange(min=1), default=5, show_default=True, help="Labels per image.")
+@click.option("--top-k", type=click.IntRange(min=1), help="Labels per image; 5 if the model has as many.")
 @click.option("--json", "as_json", is_flag=True, help="For a program: one list with an entry per image.")
 @DEVICE
-def command(path: Path, images: tuple[Path, ...], top_k: int, as_json: bool, device: str) -> None:
+def command(path: Path, images: tuple[Path, ...], top_k: int | None, as_json: bool, device: str) -> None:
     """Ask the model at PATH about each IMAGE (- is stdin).
 
     Ends with 1 if one of them couldn't be answered.
@@ -31,12 +31,13 @@ def command(path: Path, images: tuple[Path, ...], top_k: int, as_json: bool, dev
     from exportweb.runtime import Predictor
 
     predictor = Predictor.load(path, device=device)
+    params = {} if top_k is None else {"top_k": str(top_k)}
     failed = False
     found = []
     for image in images:
         try:
             with click.open_file(str(image), "rb") as file:
-                result = predictor.predict(file.read(), top_k=str(top_k))
+                result = predictor.predict(file.read(), **params)
         except (RequestError, OSError) as error:
             reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
             failed = True

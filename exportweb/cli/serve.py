@@ -16,7 +16,7 @@ from exportweb.cli.table import metrics
 
 if TYPE_CHECKING:
     from exportweb.card import Card
-    from exportweb.runtime import Event
+    from exportweb.runtime import Event, VersionInfo
 
 log = logging.getLogger("exportweb")
 
@@ -83,12 +83,14 @@ def command(
 
     logging.basicConfig(format="exportweb: %(message)s")
     model = ServedModel(path, device=device, threads=threads, max_batch=max_batch, max_queue=max_queue, max_pixels=max_pixels, card=card)
-    model.subscribe(_report)
-    if path.is_file():
-        log.setLevel(logging.ERROR)  # if it can't be served, that is this command's own error, said once
-        model.start(wait=True)
     log.setLevel(log_level.upper())
-    if not path.is_file():
+    if path.is_file():
+        model.start(wait=True)  # if it can't be served, that is this command's own error
+        if model.current is not None:
+            log.info("version %d serves%s", model.current.version, _about(model.current))
+        model.subscribe(_report)
+    else:
+        model.subscribe(_report)
         model.start()
     web.join()
 
@@ -139,12 +141,15 @@ def _card(path: Path, foreign: dict[str, Any]) -> Card | None:
 def _report(event: Event) -> None:
     """Say in one line what happened to a version."""
     info = event.info
-    facts = [f"epoch {info.epoch}"] if info.epoch is not None else []
-    facts += [metrics(info.metrics)] if info.metrics else []
-    about = f" ({', '.join(facts)})" if facts else ""
     if event.kind == "loaded":
-        log.info("version %d serves%s", info.version, about)
+        log.info("version %d serves%s", info.version, _about(info))
     elif event.kind == "rejected":
         log.warning("version %d is rejected: %s", info.version, info.reason)
     elif event.kind == "refused":
-        log.warning("a version%s was not published: %s", about, info.reason)
+        log.warning("a version%s was not published: %s", _about(info), info.reason)
+
+
+def _about(info: VersionInfo) -> str:
+    facts = [f"epoch {info.epoch}"] if info.epoch is not None else []
+    facts += [metrics(info.metrics)] if info.metrics else []
+    return f" ({', '.join(facts)})" if facts else ""

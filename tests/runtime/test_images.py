@@ -60,9 +60,7 @@ def test_first_frame_of_an_animation(format: str) -> None:
 
 
 def test_first_picture_of_a_phone_that_stores_two() -> None:
-    data = encode(
-        Image.new("RGB", (8, 8), "red"), "MPO", save_all=True, append_images=[Image.new("RGB", (4, 4), "blue")]
-    )
+    data = encode(Image.new("RGB", (8, 8), "red"), "MPO", save_all=True, append_images=[Image.new("RGB", (4, 4), "blue")])
 
     assert decode(data, max_pixels=LIMIT).size == (8, 8)
 
@@ -215,9 +213,7 @@ def test_grey_of_no_known_range_is_clipped() -> None:
         assert np.asarray(convert(image, "L")).tolist() == [[0, 7, 255]]
 
 
-@pytest.mark.parametrize(
-    "mode", ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"]
-)
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"])
 @pytest.mark.parametrize("target", ["RGB", "L"])
 def test_every_mode_converts(mode: str, target: Any) -> None:
     image = convert(Image.new(mode, (2, 2)), target)

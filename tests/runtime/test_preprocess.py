@@ -98,9 +98,7 @@ def timm_pixels(config: dict[str, Any], image: Image.Image, mode: Any = "RGB") -
     """What timm feeds the model: the normalised tensor, [channels, height, width]."""
     import timm.data
 
-    tensor: npt.NDArray[np.float32] = timm.data.create_transform(**config, is_training=False)(
-        convert(image, mode)
-    ).numpy()
+    tensor: npt.NDArray[np.float32] = timm.data.create_transform(**config, is_training=False)(convert(image, mode)).numpy()
     return tensor
 
 
@@ -253,9 +251,7 @@ def test_too_elongated_to_resize() -> None:
     input = described(resize_height=448, resize_width=448)
 
     for size in ((1, 50_000), (50_000, 1)):
-        with pytest.raises(
-            TooLarge, match=f"{size[0]} x {size[1]} pixels: resized for the model it would be"
-        ) as caught:
+        with pytest.raises(TooLarge, match=f"{size[0]} x {size[1]} pixels: resized for the model it would be") as caught:
             Preprocess(input)(Image.new("RGB", size))
         assert caught.value.status == 413
 

@@ -13,9 +13,7 @@ from exportweb.runtime.resample import resize_window
 FILTERS = [Image.Resampling[name] for name in ("NEAREST", "BOX", "BILINEAR", "HAMMING", "BICUBIC", "LANCZOS")]
 
 
-def check(
-    image: Image.Image, size: tuple[int, int], window: tuple[int, int, int, int], filter: Image.Resampling
-) -> None:
+def check(image: Image.Image, size: tuple[int, int], window: tuple[int, int, int, int], filter: Image.Resampling) -> None:
     expected, got = image.resize(size, filter).crop(window), resize_window(image, size, window, filter)
     assert got.size == expected.size
     assert got.tobytes() == expected.tobytes(), (image.mode, image.size, size, window, filter.name)

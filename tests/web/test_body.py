@@ -7,7 +7,7 @@ import pytest
 from starlette.requests import ClientDisconnect
 
 from exportweb.errors import BadParameter, Overloaded, TooLarge, TooSlow
-from exportweb.web.body import Inbox
+from exportweb.web.body import Body, Inbox
 
 
 def receive_from(*messages: Any) -> Any:
@@ -27,7 +27,7 @@ END = {"type": "http.request", "body": b""}
 
 def read(inbox: Inbox, *messages: Any, length: bytes | None = None) -> bytes:
     async def scenario() -> bytes:
-        with inbox.hold() as body:
+        with Body(inbox) as body:
             return await body.read(receive_from(*messages), length)
 
     return asyncio.run(scenario())
@@ -75,13 +75,13 @@ def test_a_length_that_is_no_number(inbox: Inbox) -> None:
 
 def test_all_bodies_together_have_a_limit_and_what_ended_is_free(inbox: Inbox) -> None:
     async def scenario() -> None:
-        with inbox.hold() as first:
+        with Body(inbox) as first:
             await first.read(receive_from(bytes(10), END), None)
-            with pytest.raises(Overloaded), inbox.hold() as second:
+            with pytest.raises(Overloaded), Body(inbox) as second:
                 await second.read(receive_from(bytes(6), END), None)
             assert inbox.held == 10
         assert inbox.held == 0
-        with inbox.hold() as third:
+        with Body(inbox) as third:
             assert await third.read(receive_from(bytes(6), END), None) == bytes(6)
 
     asyncio.run(scenario())

@@ -336,10 +336,11 @@ def test_a_server_that_went_away_is_found_again(page: Page, live_server: LiveSer
 
 def test_no_horizontal_overflow_on_a_phone(browser: Browser, live_server: LiveServer) -> None:
     version = live_server.publish(0.9, epoch=1)
-    live_server.reject(2)
     context = browser.new_context(viewport={"width": 360, "height": 740}, has_touch=True, is_mobile=True)
     page = context.new_page()
     open_page(page, live_server, version)
+    live_server.reject(2)
+    expect(page.locator("#versions .reason")).to_be_visible()
     overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     assert page.evaluate(overflow) == 0
     for mode in ("Image", "Draw", "Camera"):

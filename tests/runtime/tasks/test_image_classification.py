@@ -56,7 +56,7 @@ def test_top_k_out_of_range(artifacts: Artifacts, top_k: str) -> None:
 
 
 def test_unknown_parameter_names_the_known_one(artifacts: Artifacts) -> None:
-    with pytest.raises(BadParameter, match="'topk'.*'top_k'"):
+    with pytest.raises(BadParameter, match=r"'topk'.*'top_k'"):
         task(artifacts).params({"topk": "3"})
 
 
@@ -72,7 +72,7 @@ def test_answers_that_are_not_numbers_are_no_answers(artifacts: Artifacts) -> No
 
 
 def test_a_card_that_does_not_fit(artifacts: Artifacts) -> None:
-    with pytest.raises(CardError, match="2 labels.*3 classes"):
+    with pytest.raises(CardError, match=r"2 labels.*3 classes"):
         task(artifacts, labels=("a", "b"))
     with pytest.raises(CardError, match="role 'logits' or 'probabilities'; the card has boxes"):
         task(artifacts, outputs=(Output(name="logits", role="boxes"),))
@@ -83,5 +83,5 @@ def test_a_card_that_does_not_fit(artifacts: Artifacts) -> None:
 
 
 def test_an_unknown_task_names_the_known_ones(artifacts: Artifacts) -> None:
-    with pytest.raises(CardError, match="'poetry'.*image-classification"):
+    with pytest.raises(CardError, match=r"'poetry'.*image-classification"):
         tasks.load(artifacts.card().replace(task="poetry"), {})
