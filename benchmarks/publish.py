@@ -18,6 +18,7 @@ from exportweb import Store
 from exportweb.exporters.exporter import Exporter, Graph, check
 from exportweb.exporters.publisher import Publisher
 from exportweb.exporters.weights import Snapshot
+
 from measure import interleaved, ratio, table
 
 MODELS = ["resnet18", "mobilenetv3_small_100", "vit_tiny_patch16_224"]
@@ -52,7 +53,9 @@ def main() -> None:
             publisher.close()
             size = store.path(store.latest().number).stat().st_size / 1e6
         export_s, refresh_s = (statistics.median(seconds[key]) for key in ("export", "refresh"))
-        rows.append([name, f"{size:.0f}", f"{export_s:.2f}", f"{refresh_s:.3f}", f"**{ratio(seconds['export'], seconds['refresh']):.0f}x**"])
+        rows.append(
+            [name, f"{size:.0f}", f"{export_s:.2f}", f"{refresh_s:.3f}", f"**{ratio(seconds['export'], seconds['refresh']):.0f}x**"]
+        )
     table("Publishing a version", ["model", "MB", "fresh export, s", "refresh, s", "export / refresh"], rows)
 
 

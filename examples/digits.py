@@ -14,21 +14,18 @@ import logging
 import timm
 import timm.data
 import torch
+from exportweb import export_hook
 from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch.nn import functional as F
-
-from exportweb import export_hook
 
 LABELS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
 
 def make_model() -> torch.nn.Module:
     """A timm model from random weights, for images of 64 x 64 pixels."""
-    return timm.create_model(
-        "test_efficientnet", num_classes=10, pretrained_cfg_overlay={"input_size": (3, 64, 64), "crop_pct": 1.0}
-    )
+    return timm.create_model("test_efficientnet", num_classes=10, pretrained_cfg_overlay={"input_size": (3, 64, 64), "crop_pct": 1.0})
 
 
 def load_data(model: torch.nn.Module) -> list[torch.Tensor]:
@@ -67,9 +64,7 @@ def main() -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, epochs=options.epochs, steps_per_epoch=batches)
 
-    hook = export_hook(
-        model, every=1, labels=LABELS, name="digits", to=options.store, serve=options.serve, port=options.port
-    )
+    hook = export_hook(model, every=1, labels=LABELS, name="digits", to=options.store, serve=options.serve, port=options.port)
 
     for epoch in range(options.epochs):
         model.train()

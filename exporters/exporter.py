@@ -9,8 +9,6 @@ from typing import BinaryIO
 
 import numpy as np
 import torch
-from torch import nn
-
 from exportweb import artifact
 from exportweb.card import Card, Output, Source
 from exportweb.errors import ExportError, Rejected
@@ -22,6 +20,7 @@ from exportweb.exporters.weights import Snapshot, Weights
 from exportweb.runtime import verify
 from exportweb.runtime.predictor import Predictor
 from exportweb.runtime.session import OnnxSession
+from torch import nn
 
 log = logging.getLogger("exportweb")
 
@@ -102,7 +101,7 @@ class Exporter:
         self.graph = self._trace()
         if self.labels is not None and len(self.labels) != self.graph.classes:
             raise ExportError(f"labels has {len(self.labels)} names, but the model tells {self.graph.classes} classes apart.")
-        self.packages = provenance.packages((*self.description.packages, "onnx", "onnxscript", "onnxruntime"))
+        self.packages = provenance.packages((*self.description.packages, "onnx", "onnxscript", "onnxruntime", "pillow"))
         self.commit = provenance.commit()
 
     def current_graph(self) -> Graph:

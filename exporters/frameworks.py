@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import torch
-from torch import nn
-
 from exportweb.card import ImageInput
+from torch import nn
 
 
 class Description(NamedTuple):

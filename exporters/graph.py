@@ -9,11 +9,10 @@ from collections.abc import Iterator
 
 import onnx_ir
 import torch
+from exportweb.errors import ExportError
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 from onnxscript import optimizer
 from torch import nn
-
-from exportweb.errors import ExportError
 
 OPSET = 20
 _PREFIX = "model."
@@ -36,6 +35,7 @@ class ImageModel(nn.Module):
         self.register_buffer("exportweb_std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Normalise and classify."""
         x = image.permute(0, 3, 1, 2).to(torch.float32)
         return logits(self.model((x / 255 - self.exportweb_mean) / self.exportweb_std))
 
@@ -87,7 +87,8 @@ def export_graph(model: nn.Module, image: torch.Tensor) -> bytes:
             if name in weights:
                 value.name = name.removeprefix(_PREFIX)
         graph.producer_name = "exportweb"
-        return onnx_ir.to_proto(graph).SerializeToString()
+        serialised: bytes = onnx_ir.to_proto(graph).SerializeToString()
+        return serialised
 
 
 def _depends_on_shape(node: onnx_ir.Node, weights: set[str]) -> bool | None:

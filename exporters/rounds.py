@@ -48,6 +48,7 @@ class ModeSwitch:
         object.__setattr__(module, "train", self)
 
     def __call__(self, mode: bool = True) -> nn.Module:
+        """Do what `nn.Module.train` does."""
         self._notice(mode)
         if self._before is not None:
             result: nn.Module = self._before(mode)

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
-
 from exportweb.artifact import fields
 
 # Field numbers of ModelProto, GraphProto and TensorProto (onnx/onnx.proto).
@@ -73,4 +72,4 @@ class Template:
 def _memory(tensor: torch.Tensor, slot: Slot) -> memoryview:
     if math.prod(tensor.shape) * tensor.element_size() != slot.nbytes:
         raise ValueError(f"A weight of {slot.nbytes} bytes was given a tensor of shape {tuple(tensor.shape)} and {tensor.dtype}.")
-    return memoryview(tensor.detach().view(-1).view(torch.uint8).numpy())
+    return tensor.detach().view(-1).view(torch.uint8).numpy().data

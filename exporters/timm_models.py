@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import nn
-
 from exportweb.card import ImageInput
 from exportweb.errors import ExportError
 from exportweb.exporters import timm_input, torch_modules
 from exportweb.exporters.frameworks import Description, Hints
+from torch import nn
 
 
 def recognises(model: nn.Module) -> bool:
-    """timm's models carry the configuration of their pretrained weights, whether they use those or not."""
+    """Timm's models carry the configuration of their pretrained weights, whether they use those or not."""
     return hasattr(model, "pretrained_cfg") and type(model).__module__.split(".")[0] == "timm"
 
 
@@ -80,7 +80,8 @@ def create(name: str, *, classes: int | None, checkpoint: Path | None, pretraine
     state = None if checkpoint is None else _load_state(checkpoint)
     if classes is None and state is not None:
         classes = _classes_in(name, state)
-    model = timm.create_model(name, pretrained=pretrained and state is None, **({} if classes is None else {"num_classes": classes}))
+    sizes: dict[str, Any] = {} if classes is None else {"num_classes": classes}
+    model = timm.create_model(name, pretrained=pretrained and state is None, **sizes)
     if state is not None:
         try:
             model.load_state_dict(state)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import nn
-
 from exportweb.card import ImageInput
 from exportweb.errors import ExportError
 from exportweb.exporters.frameworks import Description, Hints
+from torch import nn
 
 
 def recognises(model: nn.Module) -> bool:
@@ -36,9 +35,7 @@ def describe(model: nn.Module, hints: Hints) -> Description:
     )
 
 
-def image_input(
-    example: torch.Tensor, *, mean: tuple[float, ...] | None = None, std: tuple[float, ...] | None = None
-) -> ImageInput:
+def image_input(example: torch.Tensor, *, mean: tuple[float, ...] | None = None, std: tuple[float, ...] | None = None) -> ImageInput:
     """Describe images like `example`, [N, C, H, W] or [C, H, W] with 1 or 3 channels, squeezed to that size."""
     shape = tuple(example.shape)
     if len(shape) not in (3, 4) or shape[-3] not in (1, 3) or min(shape[-2:]) < 1:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import copy
 
 import torch
-from torch import nn
-
 from exportweb.errors import ExportError
+from torch import nn
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -51,7 +50,7 @@ def eval_copy(model: nn.Module) -> nn.Module:
         module._backward_hooks.clear()
         module._backward_pre_hooks.clear()
         if isinstance(getattr(module, "fused_attn", None), bool):
-            module.fused_attn = False
+            object.__setattr__(module, "fused_attn", False)
     return forget_caches(twin)
 
 

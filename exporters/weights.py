@@ -52,7 +52,7 @@ class Snapshot:
         self.tensors = [
             torch.zeros(t.shape, dtype=torch.float32 if t.is_floating_point() else t.dtype, pin_memory=cuda) for t in weights.tensors
         ]
-        self._copied = torch.cuda.Event() if cuda else None
+        self._copied = torch.cuda.Event() if cuda else None  # type: ignore[no-untyped-call]
 
     @torch.no_grad()
     def take(self, weights: Weights) -> None:

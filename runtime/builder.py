@@ -8,13 +8,13 @@ at again only when its file changes; while a file is still being written, it is 
 
 from __future__ import annotations
 
+import datetime
 import logging
 import threading
 from collections.abc import Callable
 from typing import Any
 
 import msgspec
-
 from exportweb import artifact as artifacts
 from exportweb.card import Card
 from exportweb.errors import ArtifactError, CardError, ExportwebError, Rejected
@@ -208,6 +208,11 @@ class Builder:
                 f"Version {number} is older than {self.serving.version}, which is running. If going back is meant: "
                 f"exportweb rollback STORE --to {number}; after a store was made anew: restart the server."
             )
+        if candidate.number is None and running is not None and _older(card, running.predictor.card):
+            raise Rejected(
+                f"It was made at {card.source.created}, before the version that is running ({running.predictor.card.source.created}). "
+                "If going back is meant, restart the server."
+            )
         if number == self.serving.version and candidate.number is not None:
             raise Rejected(f"Version {number} was altered after it was published; a version's number is never used again.")
 
@@ -282,6 +287,15 @@ class Builder:
                 pass
             if old.drained.is_set():
                 old.release()
+
+
+def _older(card: Card, running: Card) -> bool:
+    """Whether a card says that it was made before another; times are ISO 8601, in UTC as exportweb writes them."""
+    try:
+        made, ran = (datetime.datetime.fromisoformat(c.source.created.replace("Z", "+00:00")) for c in (card, running))
+        return made < ran
+    except (ValueError, TypeError):  # no time, or one of the two without a zone
+        return False
 
 
 def _described(given: Card, own: Card) -> Card:

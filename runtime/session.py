@@ -15,10 +15,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from numpy.typing import NDArray
-
 from exportweb.errors import ArtifactError, DeviceError
 from exportweb.runtime.cpus import usable_cpus
+from numpy.typing import NDArray
 
 log = logging.getLogger(__name__)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import pytest
 from PIL import Image
+
 from serving import COLOURS, Artifacts, Server
 
 if TYPE_CHECKING:
@@ -22,10 +23,10 @@ def ten_classes() -> Exporter:
     """An exporter of a small classifier of ten classes, traced once."""
     pytest.importorskip("torch")
     import torch
-    from models import Tiny, example
-
     from exportweb.exporters.exporter import Exporter
     from exportweb.exporters.frameworks import Hints
+
+    from models import Tiny, example
 
     torch.manual_seed(0)
     return Exporter(Tiny(10), name="digits", labels=LABELS, hints=Hints(example()))

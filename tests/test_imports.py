@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from serving import Artifacts
 
 ROOT = Path(__file__).parents[1]

@@ -6,16 +6,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
-
 from exportweb.errors import ExportwebError, RequestError
 from exportweb.runtime import ServedModel
 from exportweb.web.body import Inbox
@@ -26,6 +16,15 @@ from exportweb.web.metrics import Metrics
 from exportweb.web.openapi import describe
 from exportweb.web.predict import Predict
 from exportweb.web.responses import JSONResponse, http_error, model_error, request_error
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import Scope
 
 STATIC = Path(__file__).with_name("static")
 MAX_UPLOAD = 20_000_000  # bytes

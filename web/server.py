@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import contextlib
+import os
 import signal
 import socket
 import sys
@@ -11,19 +12,23 @@ import threading
 from collections.abc import Sequence
 
 import uvicorn
-from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
 from exportweb.errors import ExportwebError
 from exportweb.runtime import ServedModel
 from exportweb.web.app import BODY_TIMEOUT, MAX_UPLOAD, create_app
 from exportweb.web.events import Events
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 GRACE = 10.0  # seconds for accepted requests to be answered once the server is told to stop
 HEAD_TIMEOUT = 10.0  # seconds for a request's head to arrive
 HEAD_LIMIT = 65536  # bytes of a request's head
+KEEP_ALIVE = 75  # seconds that a connection may idle: more than the 60 of common load balancers, which must be first to close
+SWITCH_INTERVAL = 0.0005
+"""Seconds after which a thread that computes in Python lets the event loop have its turn (Python's own default is 0.005).
 
-log = logging.getLogger("exportweb.web")
+With mobilenetv3_small_050 and 8 clients on two busy cores, 0.0005 answered 1.05 to 1.25 times as much; with 1 or 32 clients, or a
+trivial model, the difference was lost in the noise, and 0.0001 was no better.
+"""
 
 
 def run(
@@ -57,6 +62,7 @@ def run(
         access_log=False,
         proxy_headers=False,  # nothing here asks who the client is
         server_header=False,
+        timeout_keep_alive=KEEP_ALIVE,
         timeout_graceful_shutdown=max(1, round(grace)),
     )
     url = _url(host, listener.getsockname()[1])
@@ -67,6 +73,7 @@ def run(
         signal.signal(number, server.handle_exit)
     if exit_with_stdin:
         threading.Thread(target=server.stop_with_stdin, name="stdin", daemon=True).start()
+    sys.setswitchinterval(SWITCH_INTERVAL)
     try:
         server.run(sockets=[listener])
     finally:
@@ -114,8 +121,9 @@ class _Server(uvicorn.Server):
 
     def stop_with_stdin(self) -> None:
         """Stop when stdin ends: whoever started this process has gone."""
-        while sys.stdin.buffer.read(4096):
-            pass
+        with contextlib.suppress(OSError):  # there is no stdin at all
+            while os.read(0, 4096):  # not sys.stdin, whose lock this thread would still hold when the interpreter ends
+                pass
         self.should_exit = True
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -31,7 +32,7 @@ def command(path: Path, images: tuple[Path, ...], top_k: int | None, as_json: bo
     from exportweb.runtime import Predictor
 
     predictor = Predictor.load(path, device=device)
-    params = {} if top_k is None else {"top_k": str(top_k)}
+    params: dict[str, Any] = {} if top_k is None else {"top_k": str(top_k)}
     failed = False
     found = []
     for image in images:

@@ -10,8 +10,9 @@ from exportweb.exporters.frameworks import Hints
 from exportweb.exporters.golden import eager
 from exportweb.exporters.weights import Snapshot
 from exportweb.runtime.session import OnnxSession
-from models import LABELS, Tiny, batches, example, train_round
 from torch import nn
+
+from models import LABELS, Tiny, batches, example, train_round
 
 
 def write(exporter: Exporter, path, **facts):

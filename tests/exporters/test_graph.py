@@ -12,8 +12,9 @@ from exportweb.exporters.golden import mosaic
 from exportweb.exporters.graph import ImageModel, export_graph, logits
 from exportweb.exporters.torch_modules import image_input
 from exportweb.exporters.unwrap import eval_copy
-from models import Tiny, example
 from torch import nn
+
+from models import Tiny, example
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
 
@@ -79,5 +80,5 @@ def test_a_model_that_cannot_be_traced_says_why():
             return x.mean((2, 3)) if x.sum().item() > 0 else x.amax((2, 3))
 
     model = ImageModel(DependsOnData(), mean=MEAN, std=STD)
-    with pytest.raises(ExportError, match="PyTorch can't export this model to ONNX: .*data-dependent"):
+    with pytest.raises(ExportError, match=r"PyTorch can't export this model to ONNX: .*data-dependent"):
         export_graph(model, torch.zeros(2, 16, 16, 3, dtype=torch.uint8))

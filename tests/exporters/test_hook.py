@@ -12,8 +12,9 @@ import pytest
 import torch
 from exportweb import Store, artifact, export_hook
 from exportweb.errors import ExportError, StoreLocked
-from models import LABELS, batches, example, train_round
 from torch import nn
+
+from models import LABELS, batches, example, train_round
 
 SUPPORT = Path(__file__).parents[1] / "support"
 
@@ -227,7 +228,9 @@ def test_ctrl_c_ends_the_script_and_keeps_the_last_epoch(tmp_path):
             model.train(); train_round(model, optimizer, batches(1))
             time.sleep(60)
         """
-    process = subprocess.Popen([sys.executable, "-c", script(body), str(tmp_path)], stdout=subprocess.PIPE, text=True, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-c", script(body), str(tmp_path)], stdout=subprocess.PIPE, text=True, stderr=subprocess.PIPE
+    )
     assert process.stdout.readline().startswith("epoch 0")
     while not Store(tmp_path).versions():  # the first epoch is published when the next round begins
         assert process.poll() is None

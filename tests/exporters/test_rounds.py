@@ -6,8 +6,9 @@ import pickle
 import pytest
 import torch
 from exportweb.exporters.rounds import ModeSwitch, OptimizerSteps, Rounds
-from models import Tiny, batches, train_round
 from torch import nn
+
+from models import Tiny, batches, train_round
 
 
 def epochs_of(loop: str, *, whole: bool = True) -> list[int]:

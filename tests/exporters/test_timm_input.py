@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
 from exportweb.errors import ExportError
 from exportweb.exporters.timm_input import image_input
 

@@ -5,8 +5,9 @@ import torch
 from exportweb import artifact
 from exportweb.errors import ExportError
 from exportweb.exporters import timm_models
-from exportweb.exporters.export import cli_export, export
 from exportweb.exporters.frameworks import Hints, describe
+from exportweb.exporters.single import cli_export, export
+
 from models import Tiny
 
 timm = pytest.importorskip("timm")
@@ -45,7 +46,9 @@ def test_a_model_can_be_named(tmp_path):
 def test_a_checkpoint_brings_its_number_of_classes(tmp_path):
     trained = timm.create_model("test_resnet", num_classes=5)
     torch.save({"state_dict": trained.state_dict()}, tmp_path / "checkpoint.pth.tar")
-    path = cli_export("timm/test_resnet", output=tmp_path / "m.onnx", checkpoint=tmp_path / "checkpoint.pth.tar", labels=None, pretrained=False)
+    path = cli_export(
+        "timm/test_resnet", output=tmp_path / "m.onnx", checkpoint=tmp_path / "checkpoint.pth.tar", labels=None, pretrained=False
+    )
     assert len(artifact.read(path).card.labels) == 5
     assert trained.state_dict()["fc.weight"].numpy().tobytes() in path.read_bytes()
 

@@ -5,6 +5,7 @@ import torch
 from exportweb.errors import ExportError
 from exportweb.exporters.frameworks import Hints, describe
 from exportweb.exporters.torch_modules import image_input
+
 from models import Tiny
 
 

@@ -6,8 +6,9 @@ import pytest
 import torch
 from exportweb.errors import ExportError
 from exportweb.exporters.unwrap import eval_copy, forget_caches, unwrap
-from models import Tiny, example
 from torch import nn
+
+from models import Tiny, example
 
 
 def test_the_module_inside_a_wrapper_is_found(model):

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import torch
 from exportweb.exporters.weights import Snapshot, Weights
-from models import Tiny
 from torch import nn
+
+from models import Tiny
 
 
 def test_weights_are_parameters_and_buffers_under_their_names(model):

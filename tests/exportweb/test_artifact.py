@@ -7,7 +7,6 @@ from pathlib import Path
 
 import onnx
 import pytest
-
 from exportweb import Card, artifact
 from exportweb.errors import ArtifactError, CardError, TornArtifact
 

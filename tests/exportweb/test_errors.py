@@ -4,7 +4,6 @@ import inspect
 import re
 
 import pytest
-
 from exportweb import errors
 from exportweb.errors import ExportwebError, Overloaded, RequestError
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from versions import Served
-
 from exportweb import Store
+
+from versions import Served
 
 
 @pytest.fixture

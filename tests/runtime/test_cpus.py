@@ -4,7 +4,6 @@ import os
 from pathlib import Path
 
 import pytest
-
 from exportweb.runtime.cpus import usable_cpus
 
 HERE = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

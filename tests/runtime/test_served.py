@@ -8,13 +8,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import msgspec
 import pytest
-from serving import Artifacts
-from versions import WAIT, Served, float_graph, publish, replace, score, version
-
 from exportweb import Store
 from exportweb.errors import BadParameter, ExportwebError, Overloaded, Rejected, TornArtifact
 from exportweb.runtime import Answer, Predictor, builder, card_for_onnx
+
+from serving import Artifacts
+from versions import WAIT, Served, float_graph, publish, replace, score, version
 
 Serve = Callable[..., Served]
 Picture = Callable[..., bytes]
@@ -342,6 +343,19 @@ def test_an_older_file_is_rejected(tmp_path: Path, serve_model: Serve) -> None:
     replace(path, version(scale=6.0, version=6))
     served.heard.wait("loaded")
     assert served.heard.wait("loaded").info.version == 6
+
+
+def test_a_file_without_a_number_is_older_by_when_it_was_made(tmp_path: Path, serve_model: Serve) -> None:
+    path, source = tmp_path / "model.onnx", Artifacts().card(scale=1.0).source
+    path.write_bytes(version(scale=1.0))
+    served = serve_model(path)
+    yesterday = msgspec.structs.replace(source, created="2026-01-01T03:04:05Z")
+    replace(path, version(scale=2.0, source=yesterday))
+    assert "made at 2026-01-01T03:04:05Z, before" in str(served.heard.wait("rejected").info.reason)
+    tomorrow = msgspec.structs.replace(source, created="2026-01-03T03:04:05.678Z")
+    replace(path, version(scale=3.0, source=tomorrow))
+    served.heard.wait("loaded")
+    assert served.heard.wait("loaded").info.created == "2026-01-03T03:04:05.678Z"
 
 
 def test_a_torn_file_is_the_reason_that_start_raises(tmp_path: Path, serve_model: Serve) -> None:

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from serving import SIDE, graph
-
 from exportweb.errors import ArtifactError, DeviceError
 from exportweb.runtime import available_devices
 from exportweb.runtime.session import OnnxSession
+
+from serving import SIDE, graph
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import zlib
 
 import numpy as np
 import pytest
-
 from exportweb.card import Tensor
 from exportweb.errors import CardError
 from exportweb.runtime.tensors import decode, encode

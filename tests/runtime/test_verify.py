@@ -6,13 +6,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from onnx import TensorProto
-from serving import Artifacts
-from versions import float_graph, version
-
 from exportweb.card import Golden
 from exportweb.errors import Rejected
 from exportweb.runtime import Predictor, card_for_onnx, verify
+from onnx import TensorProto
+
+from serving import Artifacts
+from versions import float_graph, version
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from versions import WAIT
-
 from exportweb.runtime import watch
+
+from versions import WAIT
 
 
 class Looks:

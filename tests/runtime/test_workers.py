@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import Artifacts
-from versions import WAIT, Blockade, float_graph, score
-
 from exportweb.errors import NotAnImage, Overloaded, TornImage
 from exportweb.runtime import Answer, Predictor, card_for_onnx
 from exportweb.runtime.jobs import Live, Plan
 from exportweb.runtime.workers import Workers
+
+from serving import Artifacts
+from versions import WAIT, Blockade, float_graph, score
 
 ON_CPU = Plan(max_batch=4, max_runs=2, prepare_first=True)
 ON_GPU = Plan(max_batch=4, max_runs=1, prepare_first=False)

@@ -32,10 +32,7 @@ def example() -> torch.Tensor:
 def batches(count: int = 3, seed: int = 0) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Batches of 8 random images and labels."""
     random = torch.Generator().manual_seed(seed)
-    return [
-        (torch.rand(8, 3, SIZE, SIZE, generator=random), torch.randint(0, len(LABELS), (8,), generator=random))
-        for _ in range(count)
-    ]
+    return [(torch.rand(8, 3, SIZE, SIZE, generator=random), torch.randint(0, len(LABELS), (8,), generator=random)) for _ in range(count)]
 
 
 def train_round(model: nn.Module, optimizer: torch.optim.Optimizer, data: list[tuple[torch.Tensor, torch.Tensor]]) -> None:

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from serving import Server
-
 from exportweb.web.app import STATIC
+
+from serving import Server
 
 GET = ["/", "/model", "/versions", "/healthz", "/readyz", "/metrics", "/openapi.json"]
 

@@ -4,10 +4,9 @@ import asyncio
 from typing import Any
 
 import pytest
-from starlette.requests import ClientDisconnect
-
 from exportweb.errors import BadParameter, Overloaded, TooLarge, TooSlow
 from exportweb.web.body import Body, Inbox
+from starlette.requests import ClientDisconnect
 
 
 def receive_from(*messages: Any) -> Any:

@@ -10,10 +10,10 @@ from typing import Any
 
 import httpx
 import pytest
-from serving import Artifacts, Server
-
 from exportweb import Store
 from exportweb.web.events import MAX_WAITING, _Client
+
+from serving import Artifacts, Server
 
 
 class Stream:

@@ -7,11 +7,11 @@ from typing import Any
 
 import httpx
 import pytest
-from serving import Server
-
 from exportweb.runtime import ServedModel
 from exportweb.web.guard import Guard
 from exportweb.web.metrics import Metrics
+
+from serving import Server
 
 
 @pytest.mark.parametrize("path", ["/", "/model", "/static/index.html", "/metrics", "/nothing", "/predict"])

@@ -3,11 +3,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-from serving import Artifacts, Server
-
 import exportweb
+import pytest
 from exportweb import Store
+
+from serving import Artifacts, Server
 
 
 def test_model_is_the_card_and_how_it_runs(served: Server) -> None:

@@ -3,10 +3,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from prometheus_client.parser import text_string_to_metric_families
-from serving import Artifacts, Server
-
 from exportweb import Store
+from prometheus_client.parser import text_string_to_metric_families
+
+from serving import Artifacts, Server
 
 
 def read(server: Server) -> dict[tuple[str, ...], float]:

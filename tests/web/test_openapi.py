@@ -8,11 +8,11 @@ from typing import Any
 import httpx
 import jsonschema
 import pytest
-from serving import Server
-from starlette.routing import Route
-
 from exportweb.runtime import ServedModel
 from exportweb.web import create_app
+from starlette.routing import Route
+
+from serving import Server
 
 
 @pytest.fixture(scope="module")

@@ -16,10 +16,9 @@ from typing import Protocol
 import httpx
 import numpy as np
 import pytest
+from exportweb import Store
 from PIL import Image
 from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright
-
-from exportweb import Store
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
@@ -269,11 +268,7 @@ def test_a_rejected_and_a_refused_version_show_why(page: Page, live_server: Live
 
     rejected = page.locator("#versions li[data-state=rejected]")
     expect(rejected).to_contain_text("epoch 2")
-    (reason,) = [
-        info["reason"]
-        for info in httpx.get(f"{live_server.url}/versions").json()["versions"]
-        if info["state"] == "rejected"
-    ]
+    (reason,) = [info["reason"] for info in httpx.get(f"{live_server.url}/versions").json()["versions"] if info["state"] == "rejected"]
     expect(rejected.locator(".reason")).to_have_text(reason)
     refused = page.locator("#versions li[data-state=refused]")
     expect(refused).to_contain_text("epoch 3")

@@ -5,7 +5,6 @@ import json
 
 import httpx
 import pytest
-
 from exportweb.errors import BadParameter
 from exportweb.web.payload import MAX_FIELD, MAX_PARTS, Payload, parse
 

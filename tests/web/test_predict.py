@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from huggingface_hub import InferenceClient
+
 from serving import Artifacts, Server
 
 Picture = Callable[..., bytes]

@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from serving import Artifacts
-
 from exportweb.card import Output
 from exportweb.errors import BadParameter, CardError, ExportwebError
 from exportweb.runtime import tasks
 from exportweb.runtime.tasks.image_classification import ImageClassification, softmax
+
+from serving import Artifacts
 
 
 def task(artifacts: Artifacts, *, classes: int | None = 3, **card: Any) -> ImageClassification:

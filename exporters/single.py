@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 import torch
-from torch import nn
-
 from exportweb.atomic import replace_file
 from exportweb.errors import ExportError
 from exportweb.exporters.exporter import Exporter, check
 from exportweb.exporters.frameworks import Hints
 from exportweb.exporters.weights import Snapshot
+from torch import nn
 
 
 def export(
@@ -60,9 +59,7 @@ def cli_export(spec: str, *, output: Path, checkpoint: Path | None, labels: list
         raise ExportError(f"{spec!r} is not a model that exportweb can make; give one as timm/<name>, for example timm/resnet50.")
     from exportweb.exporters import timm_models
 
-    model = timm_models.create(
-        name, classes=None if labels is None else len(labels), checkpoint=checkpoint, pretrained=pretrained
-    )
+    model = timm_models.create(name, classes=None if labels is None else len(labels), checkpoint=checkpoint, pretrained=pretrained)
     if labels is None and pretrained and checkpoint is None:
         labels = timm_models.imagenet_labels(model)
     return export(model, output, labels=labels)
