@@ -136,6 +136,8 @@ class Builder:
                 return
             if self._judge(candidate):
                 self._judged = candidate
+                if self.serving is None:
+                    self._fall_back(candidate)
 
     def _says(self, error: str) -> bool:
         """Whether the source still can't say what should serve, for the same reason."""
@@ -144,6 +146,14 @@ class Builder:
         except ExportwebError as again:
             return str(again) == error
         return False
+
+    def _fall_back(self, rejected: Candidate) -> None:
+        """Serve the newest version below a rejected one that passes its checks, where nothing serves yet: better than nothing."""
+        for number, path in reversed(self._source.versions().items()):
+            if rejected.number is not None and number < rejected.number and not self._stop.is_set():
+                self._judge(Candidate(path, number, False, fingerprint(path)))
+                if self.serving is not None:
+                    return
 
     def _note_versions(self) -> None:
         """Record versions and refusals that were not seen yet; tell of those that are new since the start."""

@@ -345,6 +345,18 @@ def test_an_older_file_is_rejected(tmp_path: Path, serve_model: Serve) -> None:
     assert served.heard.wait("loaded").info.version == 6
 
 
+def test_a_newest_version_that_is_bad_at_the_start_leaves_the_one_before(store: Store, serve_model: Serve) -> None:
+    publish(store, version(scale=1.0))
+    publish(store, version(scale=2.0))
+    publish(store, version()[:-10])
+    served = serve_model(store.folder, wait=False)
+    assert served.heard.wait("rejected").info.version == 3
+    assert served.heard.wait("loaded").info.version == 2
+    assert states(served) == [(1, "available"), (2, "serving"), (3, "rejected")]
+    publish(store, version(scale=4.0))
+    assert served.heard.wait("loaded").info.version == 4
+
+
 def test_a_file_without_a_number_is_older_by_when_it_was_made(tmp_path: Path, serve_model: Serve) -> None:
     path, source = tmp_path / "model.onnx", Artifacts().card(scale=1.0).source
     path.write_bytes(version(scale=1.0))
