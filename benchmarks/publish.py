@@ -14,11 +14,11 @@ from pathlib import Path
 
 import timm
 import torch
-from exportweb import Store
 from exportweb.exporters.exporter import Exporter, Graph, check
 from exportweb.exporters.publisher import Publisher
 from exportweb.exporters.weights import Snapshot
 
+from exportweb import Store
 from measure import interleaved, ratio, table
 
 MODELS = ["resnet18", "mobilenetv3_small_100", "vit_tiny_patch16_224"]

@@ -85,7 +85,8 @@ def wrk(url: str, body: Path, concurrency: int) -> tuple[float, float]:
     """Images a second and the median latency in ms that wrk sees; anything but 200 is an error."""
     script = body.with_suffix(".lua")
     script.write_text(
-        f'wrk.method = "POST"\nlocal f = io.open("{body}", "rb")\nwrk.body = f:read("*a")\nf:close()\nwrk.headers["Content-Type"] = "image/jpeg"\n'
+        f'wrk.method = "POST"\nlocal f = io.open("{body}", "rb")\nwrk.body = f:read("*a")\nf:close()\n'
+        'wrk.headers["Content-Type"] = "image/jpeg"\n'
         'function done(s, l) io.write(string.format("p50 %f bad %d\\n", l:percentile(50) / 1e3, s.errors.status + s.errors.timeout)) end\n'
     )
     words = ["wrk", "-t1", f"-c{concurrency}", f"-d{SECONDS:.0f}s", "--timeout", "30s", "-s", str(script), f"{url}/predict"]

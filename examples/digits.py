@@ -14,11 +14,12 @@ import logging
 import timm
 import timm.data
 import torch
-from exportweb import export_hook
 from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch.nn import functional as F
+
+from exportweb import export_hook
 
 LABELS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 

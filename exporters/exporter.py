@@ -9,9 +9,6 @@ from typing import BinaryIO
 
 import numpy as np
 import torch
-from exportweb import artifact
-from exportweb.card import Card, Output, Source
-from exportweb.errors import ExportError, Rejected
 from exportweb.exporters import frameworks, golden, proof, provenance
 from exportweb.exporters.graph import ImageModel, export_graph
 from exportweb.exporters.template import Template
@@ -21,6 +18,10 @@ from exportweb.runtime import verify
 from exportweb.runtime.predictor import Predictor
 from exportweb.runtime.session import OnnxSession
 from torch import nn
+
+from exportweb import artifact
+from exportweb.card import Card, Output, Source
+from exportweb.errors import ExportError, Rejected
 
 log = logging.getLogger("exportweb")
 

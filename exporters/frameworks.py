@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import torch
-from exportweb.card import ImageInput
 from torch import nn
+
+from exportweb.card import ImageInput
 
 
 class Description(NamedTuple):

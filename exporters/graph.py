@@ -9,10 +9,11 @@ from collections.abc import Iterator
 
 import onnx_ir
 import torch
-from exportweb.errors import ExportError
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 from onnxscript import optimizer
 from torch import nn
+
+from exportweb.errors import ExportError
 
 OPSET = 20
 _PREFIX = "model."

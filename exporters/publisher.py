@@ -8,10 +8,11 @@ import threading
 import time
 from typing import BinaryIO, NamedTuple
 
-from exportweb.card import Card
-from exportweb.errors import ExportwebError, Rejected, StoreError
 from exportweb.exporters.exporter import Graph, check
 from exportweb.exporters.weights import Snapshot, Weights
+
+from exportweb.card import Card
+from exportweb.errors import ExportwebError, Rejected, StoreError
 from exportweb.store import Store
 
 log = logging.getLogger("exportweb")

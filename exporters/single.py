@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 import torch
-from exportweb.atomic import replace_file
-from exportweb.errors import ExportError
 from exportweb.exporters.exporter import Exporter, check
 from exportweb.exporters.frameworks import Hints
 from exportweb.exporters.weights import Snapshot
 from torch import nn
+
+from exportweb.atomic import replace_file
+from exportweb.errors import ExportError
 
 
 def export(

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
+
 from exportweb.artifact import fields
 
 # Field numbers of ModelProto, GraphProto and TensorProto (onnx/onnx.proto).

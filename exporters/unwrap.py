@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 
 import torch
-from exportweb.errors import ExportError
 from torch import nn
+
+from exportweb.errors import ExportError
 
 
 def unwrap(model: nn.Module) -> nn.Module:

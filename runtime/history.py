@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Literal
 
 import msgspec
+
 from exportweb.card import Card
 from exportweb.store import Refusal
 

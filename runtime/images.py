@@ -11,7 +11,6 @@ from contextlib import contextmanager
 from typing import Literal
 
 import numpy as np
-from exportweb.errors import NotAnImage, TooLarge, TornImage
 
 # Each of these modules registers its format with Pillow, which would else import every plugin that it has.
 from PIL import (
@@ -24,6 +23,8 @@ from PIL import (
     TiffImagePlugin,  # noqa: F401
     WebPImagePlugin,  # noqa: F401
 )
+
+from exportweb.errors import NotAnImage, TooLarge, TornImage
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 

@@ -15,9 +15,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from exportweb.errors import ArtifactError, DeviceError
 from exportweb.runtime.cpus import usable_cpus
 from numpy.typing import NDArray
+
+from exportweb.errors import ArtifactError, DeviceError
 
 log = logging.getLogger(__name__)
 

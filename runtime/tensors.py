@@ -7,9 +7,10 @@ import re
 import zlib
 
 import numpy as np
+from numpy.typing import NDArray
+
 from exportweb.card import Tensor
 from exportweb.errors import CardError
-from numpy.typing import NDArray
 
 _DTYPE = re.compile(r"bool|u?int(8|16|32|64)|float(16|32|64)")
 

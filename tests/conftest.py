@@ -36,8 +36,9 @@ class LiveServer:
     """`exportweb serve` on a store, in a process of its own, with a trainer's hand on the store."""
 
     def __init__(self, folder: Path, exporter: Exporter) -> None:
-        from exportweb import Store
         from exportweb.exporters.server import Server
+
+        from exportweb import Store
 
         folder.mkdir()
         self.store = Store(folder)
@@ -54,9 +55,10 @@ class LiveServer:
 
     def reject(self, epoch: int) -> int:
         """Publish a version whose golden sample a server will find wrong."""
-        from exportweb import artifact
         from exportweb.exporters.golden import golden, mosaic
         from exportweb.runtime.tensors import decode
+
+        from exportweb import artifact
 
         graph = self._exporter.graph
 

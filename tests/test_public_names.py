@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import exportweb
 import exportweb.runtime
 import exportweb.web
+
+import exportweb
 
 
 def test_exportweb() -> None:

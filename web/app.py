@@ -6,7 +6,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from exportweb.errors import ExportwebError, RequestError
 from exportweb.runtime import ServedModel
 from exportweb.web.body import Inbox
 from exportweb.web.events import Events
@@ -25,6 +24,8 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
+
+from exportweb.errors import ExportwebError, RequestError
 
 STATIC = Path(__file__).with_name("static")
 MAX_UPLOAD = 20_000_000  # bytes

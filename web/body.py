@@ -6,9 +6,10 @@ import asyncio
 import sys
 from types import TracebackType
 
-from exportweb.errors import BadParameter, Overloaded, TooLarge, TooSlow
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive
+
+from exportweb.errors import BadParameter, Overloaded, TooLarge, TooSlow
 
 
 class Inbox:

@@ -9,9 +9,10 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl
 
 import msgspec
-from exportweb.errors import BadParameter
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
+
+from exportweb.errors import BadParameter
 
 MAX_PARTS = 16  # of a form; each costs time to parse, and there is one image and a few parameters
 MAX_FIELD = 4096  # bytes of a form's text field

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 
 import anyio
 import msgspec
-from exportweb.errors import Overloaded, RequestError, TooLarge, TooSlow
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
+
+from exportweb.errors import Overloaded, RequestError, TooLarge, TooSlow
 
 # Seconds for which a refused upload is still read and dropped, so that its sender sees the answer before the close.
 LINGER = 2.0

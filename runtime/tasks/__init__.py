@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
+
 from exportweb.card import Card
 from exportweb.errors import CardError
-from numpy.typing import NDArray
 
 Row = Mapping[str, NDArray[np.generic]]
 """The outputs for one image, by name, without the batch dimension."""

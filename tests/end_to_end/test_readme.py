@@ -46,7 +46,6 @@ def test_the_commands_on_a_console(tmp_path):
 def test_the_code(tmp_path, monkeypatch):
     torch = pytest.importorskip("torch")
     from exportweb import Store
-
     from models import Tiny, batches, train_round
 
     monkeypatch.chdir(tmp_path)

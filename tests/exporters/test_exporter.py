@@ -3,8 +3,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from exportweb import artifact
-from exportweb.errors import ExportError, Rejected
 from exportweb.exporters.exporter import Exporter, check
 from exportweb.exporters.frameworks import Hints
 from exportweb.exporters.golden import eager
@@ -12,6 +10,8 @@ from exportweb.exporters.weights import Snapshot
 from exportweb.runtime.session import OnnxSession
 from torch import nn
 
+from exportweb import artifact
+from exportweb.errors import ExportError, Rejected
 from models import LABELS, Tiny, batches, example, train_round
 
 

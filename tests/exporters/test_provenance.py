@@ -4,8 +4,9 @@ import subprocess
 import sys
 from datetime import datetime, timedelta, timezone
 
-from exportweb import __version__
 from exportweb.exporters import provenance
+
+from exportweb import __version__
 
 
 def test_versions_of_what_is_installed():

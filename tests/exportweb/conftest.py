@@ -6,9 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from onnx import TensorProto, helper
+
 from exportweb import Card, artifact
 from exportweb.card import Golden, ImageInput, Output, Source, Tensor
-from onnx import TensorProto, helper
 
 
 @pytest.fixture

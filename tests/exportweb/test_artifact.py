@@ -7,6 +7,7 @@ from pathlib import Path
 
 import onnx
 import pytest
+
 from exportweb import Card, artifact
 from exportweb.errors import ArtifactError, CardError, TornArtifact
 

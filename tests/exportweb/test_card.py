@@ -5,6 +5,7 @@ import math
 
 import msgspec
 import pytest
+
 from exportweb import Card
 from exportweb.card import FORMAT
 from exportweb.errors import CardError

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from exportweb import Store, __version__
 from exportweb.cli.table import metrics, size, table, when
-
 from serving import Artifacts, Server
 
 COMMANDS = ["serve", "export", "predict", "inspect", "versions", "rollback"]

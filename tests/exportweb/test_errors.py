@@ -4,6 +4,7 @@ import inspect
 import re
 
 import pytest
+
 from exportweb import errors
 from exportweb.errors import ExportwebError, Overloaded, RequestError
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import pytest
+
 from exportweb import Store
 from exportweb.errors import StoreError, StoreLocked
 from exportweb.store import Latest

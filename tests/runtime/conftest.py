@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from exportweb import Store
 
+from exportweb import Store
 from versions import Served
 
 

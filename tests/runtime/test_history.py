@@ -4,6 +4,7 @@ from typing import Any
 
 from exportweb.runtime import Event, VersionInfo
 from exportweb.runtime.history import History, Listeners
+
 from exportweb.store import Refusal
 
 

@@ -15,9 +15,10 @@ from typing import Any
 
 import httpx
 import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+
 from exportweb import Card, Store, artifact
 from exportweb.card import Golden, ImageInput, Output, Source, Tensor
-from onnx import TensorProto, helper, numpy_helper
 
 SIDE = 8
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}

@@ -3,10 +3,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import exportweb
 import pytest
-from exportweb import Store
 
+import exportweb
+from exportweb import Store
 from serving import Artifacts, Server
 
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from exportweb import Store
 from prometheus_client.parser import text_string_to_metric_families
 
+from exportweb import Store
 from serving import Artifacts, Server
 
 
