@@ -12,12 +12,12 @@ from pathlib import Path
 
 import timm
 import torch
+
 from exportweb.exporters.frameworks import Hints, describe
 from exportweb.exporters.golden import mosaic
 from exportweb.exporters.graph import ImageModel
 from exportweb.exporters.single import export
 from exportweb.runtime.session import OnnxSession
-
 from measure import interleaved, ratio, table
 
 MODELS = ["resnet18", "resnet50", "mobilenetv3_small_100", "vit_tiny_patch16_224"]

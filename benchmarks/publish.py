@@ -14,11 +14,11 @@ from pathlib import Path
 
 import timm
 import torch
+
+from exportweb import Store
 from exportweb.exporters.exporter import Exporter, Graph, check
 from exportweb.exporters.publisher import Publisher
 from exportweb.exporters.weights import Snapshot
-
-from exportweb import Store
 from measure import interleaved, ratio, table
 
 MODELS = ["resnet18", "mobilenetv3_small_100", "vit_tiny_patch16_224"]
@@ -47,7 +47,7 @@ def main() -> None:
                 path = Path(folder) / "fresh.onnx"
                 with path.open("wb") as file:
                     graph.write(file, snapshot, exporter.card(graph))
-                check(path)
+                    check(file)
 
             seconds = interleaved({"export": export, "refresh": refresh}, rounds=ROUNDS)
             publisher.close()

@@ -25,12 +25,12 @@ from pathlib import Path
 
 import timm
 import torch
-from exportweb.exporters.server import Server
-from exportweb.exporters.single import export
-from exportweb.runtime import Predictor
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
+from exportweb.exporters.server import Server
+from exportweb.exporters.single import export
+from exportweb.runtime import Predictor
 from measure import table
 
 MODELS = ["resnet50", "mobilenetv3_small_050"]

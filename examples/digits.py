@@ -9,6 +9,7 @@ see the answer get better with every epoch.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 
 import timm
@@ -20,8 +21,6 @@ from sklearn.model_selection import train_test_split
 from torch.nn import functional as F
 
 from exportweb import export_hook
-
-LABELS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
 
 def make_model() -> torch.nn.Module:
@@ -65,7 +64,9 @@ def main() -> None:
     optimizer = torch.optim.AdamW(model.parameters(), lr=4e-3, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, epochs=options.epochs, steps_per_epoch=batches)
 
-    hook = export_hook(model, every=1, labels=LABELS, name="digits", to=options.store, serve=options.serve, port=options.port)
+    hook = export_hook(
+        model, every=1, labels=[str(digit) for digit in range(10)], name="digits", to=options.store, serve=options.serve, port=options.port
+    )
 
     for epoch in range(options.epochs):
         model.train()
@@ -85,4 +86,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with contextlib.suppress(KeyboardInterrupt):  # Ctrl-C stops trainer and server
+        main()

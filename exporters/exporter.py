@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO
 
 import numpy as np
 import torch
+from torch import nn
+
+from exportweb import artifact
+from exportweb.card import Card, Output, Source
+from exportweb.errors import ExportError, Rejected
 from exportweb.exporters import frameworks, golden, proof, provenance
 from exportweb.exporters.graph import ImageModel, export_graph
 from exportweb.exporters.template import Template
@@ -17,15 +23,11 @@ from exportweb.exporters.weights import Snapshot, Weights
 from exportweb.runtime import verify
 from exportweb.runtime.predictor import Predictor
 from exportweb.runtime.session import OnnxSession
-from torch import nn
-
-from exportweb import artifact
-from exportweb.card import Card, Output, Source
-from exportweb.errors import ExportError, Rejected
 
 log = logging.getLogger("exportweb")
 
 TASK = "image-classification"
+_THREADS = 2  # for ONNX Runtime's check: few, since training wants the others
 
 
 class Graph:
@@ -60,18 +62,21 @@ class Graph:
     def write(self, file: BinaryIO, snapshot: Snapshot, card: Card) -> Card:
         """Write a version: the snapshot's weights, the golden sample that PyTorch answers with them, the card.
 
-        Returns the card as written, without its digest. Raises `Rejected` if weights or answers are not finite.
+        Returns the card as written. Raises `Rejected` if weights or answers are not finite.
         """
         snapshot.wait()
         weights = Weights(self.twin.model)
         if (name := snapshot.not_finite(weights)) is not None:
             raise Rejected(f"The weights are not finite: {name} holds NaN or infinity.")
         self.borrow(snapshot)
-        answer = golden.eager(self.twin, self.sample)
+        with ThreadPoolExecutor(1) as beside:  # the weights are written while PyTorch answers
+            written = beside.submit(artifact.write_graph, file, self.template.fill(snapshot.tensors))
+            answer = golden.eager(self.twin, self.sample)
+            digest = written.result()
         if not np.isfinite(answer).all():
             raise Rejected("The model answers with NaN or infinity, though its weights are finite.")
-        card = card.replace(golden=golden.golden(self.sample, answer))
-        artifact.write(file, self.template.fill(snapshot.tensors), card)
+        card = card.replace(golden=golden.golden(self.sample, answer), digest=digest)
+        file.write(artifact.card_entry(card))
         return card
 
 
@@ -161,11 +166,19 @@ class Exporter:
         return tuple(f"class_{i}" for i in range(classes))
 
 
-def check(path: str | Path) -> None:
-    """Let ONNX Runtime answer the golden sample of an artifact, as any server will; raise `Rejected` if it disagrees."""
-    card = artifact.read(path).card
-    assert card is not None  # it was written a moment ago
-    verify.golden(Predictor(card, OnnxSession(path, device="cpu", threads=1)))
+def check(file: BinaryIO) -> None:
+    """Let ONNX Runtime answer the golden sample of an artifact that was just written; raise `Rejected` if it disagrees.
+
+    The graph is run as it stands, since optimising it would take longer than the rest; a server optimises it and checks once more.
+    Meanwhile the file is synced.
+    """
+    file.flush()
+    with ThreadPoolExecutor(1) as beside:
+        synced = beside.submit(os.fsync, file.fileno())
+        card = artifact.read(file.name).card
+        assert card is not None  # it was written a moment ago
+        verify.golden(Predictor(card, OnnxSession(file.name, device="cpu", threads=_THREADS, optimize=False)))
+        synced.result()
 
 
 def _classes(logits: np.ndarray) -> int:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from exportweb.exporters.unwrap import forget_caches
-from exportweb.runtime.tensors import encode
 from torch import nn
 
 from exportweb.card import Golden, ImageInput
+from exportweb.exporters.unwrap import forget_caches
+from exportweb.runtime.tensors import encode
 
 TOLERANCE = 1e-3
 _BLOCKS = 12

@@ -14,14 +14,14 @@ from types import TracebackType
 from typing import Literal
 
 import torch
+from torch import nn
+
+from exportweb.errors import ExportError, ExportwebError
 from exportweb.exporters.exporter import Exporter
 from exportweb.exporters.frameworks import Hints
 from exportweb.exporters.publisher import Publisher
 from exportweb.exporters.rounds import ModeSwitch, OptimizerSteps, Rounds
 from exportweb.exporters.server import Server
-from torch import nn
-
-from exportweb.errors import ExportError, ExportwebError
 from exportweb.store import Store
 
 log = logging.getLogger("exportweb")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+
 from exportweb.exporters import golden
 from exportweb.exporters.weights import Snapshot, Weights
 from exportweb.runtime.session import OnnxSession

@@ -8,11 +8,10 @@ import threading
 import time
 from typing import BinaryIO, NamedTuple
 
-from exportweb.exporters.exporter import Graph, check
-from exportweb.exporters.weights import Snapshot, Weights
-
 from exportweb.card import Card
 from exportweb.errors import ExportwebError, Rejected, StoreError
+from exportweb.exporters.exporter import Graph, check
+from exportweb.exporters.weights import Snapshot, Weights
 from exportweb.store import Store
 
 log = logging.getLogger("exportweb")
@@ -114,8 +113,7 @@ class Publisher:
 
         def write(file: BinaryIO, number: int) -> None:
             job.graph.write(file, job.snapshot, job.card.replace(version=number))
-            file.flush()
-            check(file.name)
+            check(file)
 
         source = job.card.source
         try:

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import BinaryIO
 
 import torch
-from exportweb.exporters.exporter import Exporter, check
-from exportweb.exporters.frameworks import Hints
-from exportweb.exporters.weights import Snapshot
 from torch import nn
 
 from exportweb.atomic import replace_file
 from exportweb.errors import ExportError
+from exportweb.exporters.exporter import Exporter, check
+from exportweb.exporters.frameworks import Hints
+from exportweb.exporters.weights import Snapshot
 
 
 def export(
@@ -41,8 +41,7 @@ def export(
 
     def write(file: BinaryIO) -> None:
         graph.write(file, snapshot, exporter.card(graph))
-        file.flush()
-        check(file.name)
+        check(file)
 
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from exportweb.exporters import timm_input, torch_modules
-from exportweb.exporters.frameworks import Description, Hints
 from torch import nn
 
 from exportweb.card import ImageInput
 from exportweb.errors import ExportError
+from exportweb.exporters import timm_input, torch_modules
+from exportweb.exporters.frameworks import Description, Hints
 
 
 def recognises(model: nn.Module) -> bool:

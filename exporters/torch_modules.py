@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
-from exportweb.exporters.frameworks import Description, Hints
 from torch import nn
 
 from exportweb.card import ImageInput
 from exportweb.errors import ExportError
+from exportweb.exporters.frameworks import Description, Hints
 
 
 def recognises(model: nn.Module) -> bool:

@@ -75,8 +75,8 @@ class Snapshot:
         """Return the name of the first tensor that holds NaN or infinity, if there is one."""
         for name, i in weights.names.items():
             tensor = self.tensors[i]
-            # A float64 sum of float32 values can't overflow: it is finite exactly when they all are.
-            if tensor.is_floating_point() and not torch.isfinite(tensor.sum(dtype=torch.float64)):
+            # A finite sum has finite terms, and is quick to have; one that isn't may merely have overflowed.
+            if tensor.is_floating_point() and not tensor.sum().isfinite() and not tensor.isfinite().all():
                 return name
         return None
 

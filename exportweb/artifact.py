@@ -85,11 +85,17 @@ def write(file: BinaryIO, chunks: Iterable[bytes | memoryview], card: Card) -> N
 
     Buffers are hashed and written as they come, so a weight can be written from where it lies. Syncing is the caller's.
     """
+    digest = write_graph(file, chunks)
+    file.write(card_entry(card.replace(digest=digest)))
+
+
+def write_graph(file: BinaryIO, chunks: Iterable[bytes | memoryview]) -> str:
+    """Write the part of an artifact that isn't the card; return the digest that the card needs."""
     sha = hashlib.sha256()
     for chunk in chunks:
         sha.update(chunk)
         file.write(chunk)
-    file.write(card_entry(card.replace(digest=f"sha256:{sha.hexdigest()}")))
+    return f"sha256:{sha.hexdigest()}"
 
 
 def card_entry(card: Card) -> bytes:

@@ -15,6 +15,10 @@ from collections.abc import Callable
 from typing import Any
 
 import msgspec
+
+from exportweb import artifact as artifacts
+from exportweb.card import Card
+from exportweb.errors import ArtifactError, CardError, ExportwebError, Rejected
 from exportweb.runtime import verify
 from exportweb.runtime.history import History, Kind, VersionInfo
 from exportweb.runtime.jobs import Live, Plan
@@ -22,10 +26,6 @@ from exportweb.runtime.predictor import Predictor, no_card, read
 from exportweb.runtime.sources import Candidate, Source, fingerprint
 from exportweb.runtime.watch import changes
 from exportweb.runtime.workers import Workers, without_frames
-
-from exportweb import artifact as artifacts
-from exportweb.card import Card
-from exportweb.errors import ArtifactError, CardError, ExportwebError, Rejected
 
 log = logging.getLogger(__name__)
 

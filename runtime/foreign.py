@@ -8,10 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from exportweb.runtime.session import OnnxSession, Port
-
 from exportweb.card import Card, ImageInput, Interpolation, Output, Source
 from exportweb.errors import CardError
+from exportweb.runtime.session import OnnxSession, Port
 
 _NEEDED = "--task image-classification --labels labels.txt --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225"
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import msgspec
+
 from exportweb.runtime.predictor import Array, Predictor
 
 

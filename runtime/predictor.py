@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from exportweb.runtime import tasks
-from exportweb.runtime.images import decode
-from exportweb.runtime.preprocess import Preprocess
-from exportweb.runtime.session import OnnxSession
 from numpy.typing import NDArray
 
 from exportweb import artifact as artifacts
 from exportweb.artifact import Artifact
 from exportweb.card import Card
 from exportweb.errors import ArtifactError, CardError
+from exportweb.runtime import tasks
+from exportweb.runtime.images import decode
+from exportweb.runtime.preprocess import Preprocess
+from exportweb.runtime.session import OnnxSession
 
 MAX_PIXELS = 50_000_000
 

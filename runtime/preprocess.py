@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from exportweb.runtime.images import convert
-from exportweb.runtime.resample import resize_window
 from PIL import Image
 
 from exportweb.card import ImageInput
 from exportweb.errors import CardError, TooLarge
+from exportweb.runtime.images import convert
+from exportweb.runtime.resample import resize_window
 
 # A picture of 1 x 50000 pixels is small, and its shortest edge can be resized to 256 in no memory that a server has.
 MAX_RESIZED_PIXELS = 50_000_000

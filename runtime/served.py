@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 
+from exportweb.card import Card
+from exportweb.errors import Overloaded
 from exportweb.runtime.builder import Builder, Settings
 from exportweb.runtime.cpus import usable_cpus
 from exportweb.runtime.history import Event, History, Listeners, VersionInfo
@@ -12,9 +14,6 @@ from exportweb.runtime.jobs import Answer, Job
 from exportweb.runtime.predictor import MAX_PIXELS, Predictor
 from exportweb.runtime.sources import open_source
 from exportweb.runtime.workers import Workers
-
-from exportweb.card import Card
-from exportweb.errors import Overloaded
 
 
 class ServedModel:

@@ -15,10 +15,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from exportweb.runtime.cpus import usable_cpus
 from numpy.typing import NDArray
 
 from exportweb.errors import ArtifactError, DeviceError
+from exportweb.runtime.cpus import usable_cpus
 
 log = logging.getLogger(__name__)
 
@@ -51,12 +51,15 @@ class OnnxSession:
 
     `device` is ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"auto"``: CUDA where it really works, else the CPU. `threads` is how many one
     run may use on the CPU, 0 for all that are usable. `spinning` lets idle threads of its pool wait busily for work: quicker for
-    a single stream of small runs, slower as soon as two runs or anything else want the cores.
+    a single stream of small runs, slower as soon as two runs or anything else want the cores. Without `optimize` the graph is run as it
+    stands, for a session that runs once.
 
     Raises `DeviceError` if the device can't be had, `ArtifactError` if the file can't be loaded.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, device: str = "auto", threads: int = 0, spinning: bool = False) -> None:
+    def __init__(
+        self, path: str | os.PathLike[str], *, device: str = "auto", threads: int = 0, spinning: bool = False, optimize: bool = True
+    ) -> None:
         ort = _onnxruntime()
         self.threads = threads or usable_cpus()
         options = ort.SessionOptions()
@@ -64,6 +67,8 @@ class OnnxSession:
         options.inter_op_num_threads = 1
         options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
         options.log_severity_level = _SILENT
+        if not optimize:
+            options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.add_session_config_entry("session.intra_op.allow_spinning", "1" if spinning else "0")
         kind, index = _parse(device)
         if kind == "cuda" and _CUDA not in ort.get_available_providers():

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from exportweb.runtime import tensors
-from exportweb.runtime.predictor import Predictor
 from numpy.typing import NDArray
 
 from exportweb.errors import ExportwebError, Rejected
+from exportweb.runtime import tensors
+from exportweb.runtime.predictor import Predictor
 
 CUDA_SLACK = 20.0
 """How much further than the card's tolerance an answer on CUDA may be: TF32 keeps 10 bits of a float32's 23."""

@@ -20,10 +20,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from exportweb.errors import ExportwebError, Overloaded, RequestError
 from exportweb.runtime.jobs import Answer, Batch, Job, Live, Plan
 from exportweb.runtime.predictor import MAX_PIXELS, Array
-
-from exportweb.errors import ExportwebError, Overloaded, RequestError
 
 log = logging.getLogger(__name__)
 

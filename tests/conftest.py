@@ -23,9 +23,9 @@ def ten_classes() -> Exporter:
     """An exporter of a small classifier of ten classes, traced once."""
     pytest.importorskip("torch")
     import torch
+
     from exportweb.exporters.exporter import Exporter
     from exportweb.exporters.frameworks import Hints
-
     from models import Tiny, example
 
     torch.manual_seed(0)
@@ -36,9 +36,8 @@ class LiveServer:
     """`exportweb serve` on a store, in a process of its own, with a trainer's hand on the store."""
 
     def __init__(self, folder: Path, exporter: Exporter) -> None:
-        from exportweb.exporters.server import Server
-
         from exportweb import Store
+        from exportweb.exporters.server import Server
 
         folder.mkdir()
         self.store = Store(folder)
@@ -55,10 +54,9 @@ class LiveServer:
 
     def reject(self, epoch: int) -> int:
         """Publish a version whose golden sample a server will find wrong."""
+        from exportweb import artifact
         from exportweb.exporters.golden import golden, mosaic
         from exportweb.runtime.tensors import decode
-
-        from exportweb import artifact
 
         graph = self._exporter.graph
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import exportweb
 import exportweb.runtime
 import exportweb.web
-
-import exportweb
 
 
 def test_exportweb() -> None:

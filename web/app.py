@@ -6,15 +6,6 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from exportweb.runtime import ServedModel
-from exportweb.web.body import Inbox
-from exportweb.web.events import Events
-from exportweb.web.guard import Guard
-from exportweb.web.info import Info
-from exportweb.web.metrics import Metrics
-from exportweb.web.openapi import describe
-from exportweb.web.predict import Predict
-from exportweb.web.responses import JSONResponse, http_error, model_error, request_error
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -26,6 +17,15 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from exportweb.errors import ExportwebError, RequestError
+from exportweb.runtime import ServedModel
+from exportweb.web.body import Inbox
+from exportweb.web.events import Events
+from exportweb.web.guard import Guard
+from exportweb.web.info import Info
+from exportweb.web.metrics import Metrics
+from exportweb.web.openapi import describe
+from exportweb.web.predict import Predict
+from exportweb.web.responses import JSONResponse, http_error, model_error, request_error
 
 STATIC = Path(__file__).with_name("static")
 MAX_UPLOAD = 20_000_000  # bytes

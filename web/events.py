@@ -6,10 +6,10 @@ import asyncio
 import contextlib
 
 import msgspec
-from exportweb.runtime import Event, ServedModel
 from starlette.types import Receive, Scope, Send
 
 from exportweb.errors import Overloaded
+from exportweb.runtime import Event, ServedModel
 
 MAX_CLIENTS = 256
 MAX_WAITING = 64  # events that wait for one client; one that is further behind is cut off, reconnects, and asks /versions

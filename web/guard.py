@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
 from exportweb.web.metrics import Metrics
 from exportweb.web.responses import error
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 log = logging.getLogger("exportweb.web")
 

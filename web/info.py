@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
-from exportweb.runtime import Event, ServedModel
-from exportweb.web.responses import JSONResponse, error
 from starlette.requests import Request
 from starlette.responses import Response
 
 import exportweb
 from exportweb.errors import Overloaded
+from exportweb.runtime import Event, ServedModel
+from exportweb.web.responses import JSONResponse, error
 
 
 class Info:

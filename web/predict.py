@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 
 import msgspec
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope, Send
+
 from exportweb.runtime import Answer, ServedModel
 from exportweb.web.body import Body, Inbox
 from exportweb.web.metrics import Metrics
 from exportweb.web.payload import parse
-from starlette.requests import ClientDisconnect
-from starlette.types import Receive, Scope, Send
 
 # Seconds after which a client is watched for having gone away; most have their answer before, and the watch costs time.
 WATCH_AFTER = 0.02

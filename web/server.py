@@ -12,13 +12,13 @@ import threading
 from collections.abc import Sequence
 
 import uvicorn
-from exportweb.runtime import ServedModel
-from exportweb.web.app import BODY_TIMEOUT, MAX_UPLOAD, create_app
-from exportweb.web.events import Events
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from exportweb.errors import ExportwebError
+from exportweb.runtime import ServedModel
+from exportweb.web.app import BODY_TIMEOUT, MAX_UPLOAD, create_app
+from exportweb.web.events import Events
 
 GRACE = 10.0  # seconds for accepted requests to be answered once the server is told to stop
 HEAD_TIMEOUT = 10.0  # seconds for a request's head to arrive

@@ -9,11 +9,11 @@ from collections.abc import Mapping
 
 import msgspec
 import numpy as np
-from exportweb.runtime.tasks import Row
 from numpy.typing import NDArray
 
 from exportweb.card import Card
 from exportweb.errors import BadParameter, CardError, ExportwebError
+from exportweb.runtime.tasks import Row
 
 DEFAULT_TOP_K = 5
 

@@ -9,8 +9,9 @@ import threading
 import time
 import urllib.request
 
-from exportweb.runtime import Predictor
 from PIL import Image
+
+from exportweb.runtime import Predictor
 
 CLIENTS, SWAPS = 8, 8
 

@@ -6,7 +6,6 @@ torch = pytest.importorskip("torch")
 
 from exportweb.exporters.exporter import Exporter
 from exportweb.exporters.frameworks import Hints
-
 from models import LABELS, Tiny, example
 
 

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+
 from exportweb.exporters.golden import difference, eager, golden, mosaic
 from exportweb.exporters.torch_modules import image_input
 from exportweb.runtime.tensors import decode
-
 from models import example
 
 

@@ -7,13 +7,13 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from torch import nn
+
+from exportweb.errors import ExportError
 from exportweb.exporters.golden import mosaic
 from exportweb.exporters.graph import ImageModel, export_graph, logits
 from exportweb.exporters.torch_modules import image_input
 from exportweb.exporters.unwrap import eval_copy
-from torch import nn
-
-from exportweb.errors import ExportError
 from models import Tiny, example
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)

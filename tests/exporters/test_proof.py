@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import torch
+
 from exportweb.exporters.exporter import Graph
 from exportweb.exporters.frameworks import Hints, describe
 from exportweb.exporters.proof import disprove
 from exportweb.exporters.weights import Snapshot, Weights
-
 from models import Tiny, example
 
 

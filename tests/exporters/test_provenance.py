@@ -4,9 +4,8 @@ import subprocess
 import sys
 from datetime import datetime, timedelta, timezone
 
-from exportweb.exporters import provenance
-
 from exportweb import __version__
+from exportweb.exporters import provenance
 
 
 def test_versions_of_what_is_installed():

@@ -4,10 +4,10 @@ import threading
 
 import pytest
 import torch
-from exportweb.exporters.publisher import Publisher
 
 from exportweb import Store, artifact
 from exportweb.errors import StoreError
+from exportweb.exporters.publisher import Publisher
 
 
 class SlowStore(Store):

@@ -5,9 +5,9 @@ import pickle
 
 import pytest
 import torch
-from exportweb.exporters.rounds import ModeSwitch, OptimizerSteps, Rounds
 from torch import nn
 
+from exportweb.exporters.rounds import ModeSwitch, OptimizerSteps, Rounds
 from models import Tiny, batches, train_round
 
 

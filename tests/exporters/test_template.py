@@ -4,8 +4,9 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from exportweb.exporters.template import Template
 from onnx import TensorProto, helper, numpy_helper
+
+from exportweb.exporters.template import Template
 
 
 def model(**weights: np.ndarray) -> bytes:

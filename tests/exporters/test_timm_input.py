@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from exportweb.exporters.timm_input import image_input
 
 from exportweb.errors import ExportError
+from exportweb.exporters.timm_input import image_input
 
 # What timm.data.resolve_model_data_config gives for resnet18.
 RESNET18: dict[str, Any] = {

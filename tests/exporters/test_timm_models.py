@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from exportweb.exporters import timm_models
-from exportweb.exporters.frameworks import Hints, describe
-from exportweb.exporters.single import cli_export, export
 
 from exportweb import artifact
 from exportweb.errors import ExportError
+from exportweb.exporters import timm_models
+from exportweb.exporters.frameworks import Hints, describe
+from exportweb.exporters.single import cli_export, export
 from models import Tiny
 
 timm = pytest.importorskip("timm")

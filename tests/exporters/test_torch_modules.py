@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from exportweb.exporters.frameworks import Hints, describe
-from exportweb.exporters.torch_modules import image_input
 
 from exportweb.errors import ExportError
+from exportweb.exporters.frameworks import Hints, describe
+from exportweb.exporters.torch_modules import image_input
 from models import Tiny
 
 

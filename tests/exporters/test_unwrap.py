@@ -4,10 +4,10 @@ import threading
 
 import pytest
 import torch
-from exportweb.exporters.unwrap import eval_copy, forget_caches, unwrap
 from torch import nn
 
 from exportweb.errors import ExportError
+from exportweb.exporters.unwrap import eval_copy, forget_caches, unwrap
 from models import Tiny, example
 
 

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import torch
-from exportweb.exporters.weights import Snapshot, Weights
 from torch import nn
 
+from exportweb.exporters.weights import Snapshot, Weights
 from models import Tiny
 
 

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from exportweb.runtime.cpus import usable_cpus
 
 HERE = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

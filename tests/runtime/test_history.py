@@ -4,7 +4,6 @@ from typing import Any
 
 from exportweb.runtime import Event, VersionInfo
 from exportweb.runtime.history import History, Listeners
-
 from exportweb.store import Refusal
 
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from exportweb.runtime.images import FORMATS, convert, decode
 from PIL import ExifTags, Image
 
 from exportweb.errors import NotAnImage, RequestError, TooLarge, TornImage
+from exportweb.runtime.images import FORMATS, convert, decode
 
 LIMIT = 50_000_000
 

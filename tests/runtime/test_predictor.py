@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from exportweb.runtime import Predictor, card_for_onnx
 from onnx import TensorProto
 
 from exportweb.errors import ArtifactError, BadParameter, CardError, NotAnImage, TornArtifact
+from exportweb.runtime import Predictor, card_for_onnx
 from serving import SIDE, Artifacts, graph
 from versions import float_graph, score, version
 

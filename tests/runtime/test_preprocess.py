@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from exportweb.exporters.timm_input import image_input
-from exportweb.runtime.images import convert
-from exportweb.runtime.preprocess import Preprocess
 from PIL import Image
 
 from exportweb.card import ImageInput
 from exportweb.errors import CardError, TooLarge
+from exportweb.exporters.timm_input import image_input
+from exportweb.runtime.images import convert
+from exportweb.runtime.preprocess import Preprocess
 
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")

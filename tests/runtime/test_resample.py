@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 
 import pytest
+from PIL import Image
+
 from exportweb.runtime import resample
 from exportweb.runtime.resample import resize_window
-from PIL import Image
 
 FILTERS = [Image.Resampling[name] for name in ("NEAREST", "BOX", "BILINEAR", "HAMMING", "BICUBIC", "LANCZOS")]
 

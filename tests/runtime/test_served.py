@@ -10,10 +10,10 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from exportweb.runtime import Answer, Predictor, builder, card_for_onnx
 
 from exportweb import Store
 from exportweb.errors import BadParameter, ExportwebError, Overloaded, Rejected, TornArtifact
+from exportweb.runtime import Answer, Predictor, builder, card_for_onnx
 from serving import Artifacts
 from versions import WAIT, Served, float_graph, publish, replace, score, version
 

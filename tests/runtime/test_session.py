@@ -4,10 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from exportweb.runtime import available_devices
-from exportweb.runtime.session import OnnxSession
 
 from exportweb.errors import ArtifactError, DeviceError
+from exportweb.runtime import available_devices
+from exportweb.runtime.session import OnnxSession
 from serving import SIDE, graph
 
 

@@ -4,10 +4,10 @@ import zlib
 
 import numpy as np
 import pytest
-from exportweb.runtime.tensors import decode, encode
 
 from exportweb.card import Tensor
 from exportweb.errors import CardError
+from exportweb.runtime.tensors import decode, encode
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int64", "float16", "float32", "float64", "bool", ">f4"])

@@ -6,11 +6,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from exportweb.runtime import Predictor, card_for_onnx, verify
 from onnx import TensorProto
 
 from exportweb.card import Golden
 from exportweb.errors import Rejected
+from exportweb.runtime import Predictor, card_for_onnx, verify
 from serving import Artifacts
 from versions import float_graph, version
 

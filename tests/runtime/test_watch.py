@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from exportweb.runtime import watch
 
+from exportweb.runtime import watch
 from versions import WAIT
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from exportweb.errors import NotAnImage, Overloaded, TornImage
 from exportweb.runtime import Answer, Predictor, card_for_onnx
 from exportweb.runtime.jobs import Live, Plan
 from exportweb.runtime.workers import Workers
-
-from exportweb.errors import NotAnImage, Overloaded, TornImage
 from serving import Artifacts
 from versions import WAIT, Blockade, float_graph, score
 

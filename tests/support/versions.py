@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from exportweb.runtime import Answer, Event, ServedModel
 from onnx import TensorProto, helper, numpy_helper
 
 from exportweb import Card, Store, artifact
+from exportweb.runtime import Answer, Event, ServedModel
 from serving import COLOURS, SIDE, Artifacts, graph
 
 WAIT = 30  # seconds after which a test that waits for something fails

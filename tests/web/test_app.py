@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from exportweb.web.app import STATIC
 
+from exportweb.web.app import STATIC
 from serving import Server
 
 GET = ["/", "/model", "/versions", "/healthz", "/readyz", "/metrics", "/openapi.json"]

@@ -4,10 +4,10 @@ import asyncio
 from typing import Any
 
 import pytest
-from exportweb.web.body import Body, Inbox
 from starlette.requests import ClientDisconnect
 
 from exportweb.errors import BadParameter, Overloaded, TooLarge, TooSlow
+from exportweb.web.body import Body, Inbox
 
 
 def receive_from(*messages: Any) -> Any:

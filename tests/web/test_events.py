@@ -10,9 +10,9 @@ from typing import Any
 
 import httpx
 import pytest
-from exportweb.web.events import MAX_WAITING, _Client
 
 from exportweb import Store
+from exportweb.web.events import MAX_WAITING, _Client
 from serving import Artifacts, Server
 
 

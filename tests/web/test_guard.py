@@ -7,10 +7,10 @@ from typing import Any
 
 import httpx
 import pytest
+
 from exportweb.runtime import ServedModel
 from exportweb.web.guard import Guard
 from exportweb.web.metrics import Metrics
-
 from serving import Server
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import httpx
 import jsonschema
 import pytest
-from exportweb.runtime import ServedModel
-from exportweb.web import create_app
 from starlette.routing import Route
 
+from exportweb.runtime import ServedModel
+from exportweb.web import create_app
 from serving import Server
 
 

@@ -5,9 +5,9 @@ import json
 
 import httpx
 import pytest
-from exportweb.web.payload import MAX_FIELD, MAX_PARTS, Payload, parse
 
 from exportweb.errors import BadParameter
+from exportweb.web.payload import MAX_FIELD, MAX_PARTS, Payload, parse
 
 
 def form(**parts: object) -> tuple[bytes, bytes]:

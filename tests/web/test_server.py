@@ -12,10 +12,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from exportweb.web import server as web_server
-from exportweb.web.server import listen
 
 from exportweb.errors import ExportwebError
+from exportweb.web import server as web_server
+from exportweb.web.server import listen
 from serving import Artifacts, Server
 
 

@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from exportweb.runtime import tasks
-from exportweb.runtime.tasks.image_classification import ImageClassification, softmax
 
 from exportweb.card import Output
 from exportweb.errors import BadParameter, CardError, ExportwebError
+from exportweb.runtime import tasks
+from exportweb.runtime.tasks.image_classification import ImageClassification, softmax
 from serving import Artifacts
 
 
