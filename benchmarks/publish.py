@@ -16,7 +16,7 @@ import timm
 import torch
 
 from exportweb import Store
-from exportweb.exporters.exporter import Exporter, Graph, check
+from exportweb.exporters.exporter import Exporter, Graph
 from exportweb.exporters.publisher import Publisher
 from exportweb.exporters.weights import Snapshot
 from measure import interleaved, ratio, table
@@ -41,13 +41,12 @@ def main() -> None:
                 publisher.flush()
 
             def export(exporter: Exporter = exporter, folder: str = folder) -> None:
-                graph = Graph(exporter.model, exporter.weights, exporter.description)
+                graph = Graph(exporter.model, exporter.weights, exporter.description, exporter.beside)
                 snapshot = Snapshot(exporter.weights)
                 snapshot.take(exporter.weights)
                 path = Path(folder) / "fresh.onnx"
                 with path.open("wb") as file:
                     graph.write(file, snapshot, exporter.card(graph))
-                    check(file)
 
             seconds = interleaved({"export": export, "refresh": refresh}, rounds=ROUNDS)
             publisher.close()

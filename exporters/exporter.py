@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import BinaryIO
 
 import numpy as np
@@ -16,6 +15,7 @@ from exportweb import artifact
 from exportweb.card import Card, Output, Source
 from exportweb.errors import ExportError, Rejected
 from exportweb.exporters import frameworks, golden, proof, provenance
+from exportweb.exporters.beside import Beside
 from exportweb.exporters.graph import ImageModel, export_graph
 from exportweb.exporters.template import Template
 from exportweb.exporters.unwrap import eval_copy, unwrap
@@ -37,7 +37,8 @@ class Graph:
     `whole` is the reason why new weights can't be put into it, None if they can.
     """
 
-    def __init__(self, model: nn.Module, weights: Weights, description: frameworks.Description) -> None:
+    def __init__(self, model: nn.Module, weights: Weights, description: frameworks.Description, beside: Beside) -> None:
+        self._beside = beside
         self.layout = weights.layout()
         image = description.input
         self.twin = ImageModel(eval_copy(model), mean=image.mean, std=image.std).eval()
@@ -60,23 +61,31 @@ class Graph:
         snapshot.lend(Weights(self.twin.model))
 
     def write(self, file: BinaryIO, snapshot: Snapshot, card: Card) -> Card:
-        """Write a version: the snapshot's weights, the golden sample that PyTorch answers with them, the card.
+        """Write a version: the snapshot's weights, the golden sample that PyTorch answers with them, the card; and check it.
 
-        Returns the card as written. Raises `Rejected` if weights or answers are not finite.
+        `file` is on disk, and synced afterwards. Returns the card as written. Raises `Rejected` if weights or answers are not finite, or
+        if ONNX Runtime answers something else.
         """
         snapshot.wait()
         weights = Weights(self.twin.model)
         if (name := snapshot.not_finite(weights)) is not None:
             raise Rejected(f"The weights are not finite: {name} holds NaN or infinity.")
         self.borrow(snapshot)
-        with ThreadPoolExecutor(1) as beside:  # the weights are written while PyTorch answers
-            written = beside.submit(artifact.write_graph, file, self.template.fill(snapshot.tensors))
-            answer = golden.eager(self.twin, self.sample)
-            digest = written.result()
+        written = self._beside.call(artifact.write_graph, file, self.template.fill(snapshot.tensors))
+        try:
+            answer = golden.eager(self.twin, self.sample)  # while the weights are written
+        finally:
+            digest = written.result()  # whatever happens, nobody writes into the file afterwards
         if not np.isfinite(answer).all():
             raise Rejected("The model answers with NaN or infinity, though its weights are finite.")
         card = card.replace(golden=golden.golden(self.sample, answer), digest=digest)
         file.write(artifact.card_entry(card))
+        file.flush()
+        synced = self._beside.call(os.fsync, file.fileno())
+        try:
+            check(file.name)
+        finally:
+            synced.result()
         return card
 
 
@@ -104,6 +113,7 @@ class Exporter:
         self.name = name or self.description.architecture
         self.labels = None if labels is None else tuple(map(str, labels))
         self.weights = Weights(self.model)
+        self.beside = Beside()
         self.graph = self._trace()
         if self.labels is not None and len(self.labels) != self.graph.classes:
             raise ExportError(f"labels has {len(self.labels)} names, but the model tells {self.graph.classes} classes apart.")
@@ -120,7 +130,7 @@ class Exporter:
                 self.graph = self._trace()
                 return self.graph
         if self.graph.whole is not None:
-            whole, self.graph = self.graph.whole, Graph(self.model, self.weights, self.description)
+            whole, self.graph = self.graph.whole, Graph(self.model, self.weights, self.description, self.beside)
             self.graph.whole = whole
         return self.graph
 
@@ -145,7 +155,7 @@ class Exporter:
         )
 
     def _trace(self) -> Graph:
-        graph = Graph(self.model, self.weights, self.description)
+        graph = Graph(self.model, self.weights, self.description, self.beside)
         snapshot = Snapshot(self.weights)
         snapshot.take(self.weights)
         graph.whole = proof.disprove(graph, snapshot)
@@ -166,19 +176,14 @@ class Exporter:
         return tuple(f"class_{i}" for i in range(classes))
 
 
-def check(file: BinaryIO) -> None:
+def check(path: str) -> None:
     """Let ONNX Runtime answer the golden sample of an artifact that was just written; raise `Rejected` if it disagrees.
 
     The graph is run as it stands, since optimising it would take longer than the rest; a server optimises it and checks once more.
-    Meanwhile the file is synced.
     """
-    file.flush()
-    with ThreadPoolExecutor(1) as beside:
-        synced = beside.submit(os.fsync, file.fileno())
-        card = artifact.read(file.name).card
-        assert card is not None  # it was written a moment ago
-        verify.golden(Predictor(card, OnnxSession(file.name, device="cpu", threads=_THREADS, optimize=False)))
-        synced.result()
+    card = artifact.read(path).card
+    assert card is not None  # it was written a moment ago
+    verify.golden(Predictor(card, OnnxSession(path, device="cpu", threads=_THREADS, optimize=False)))
 
 
 def _classes(logits: np.ndarray) -> int:

@@ -17,6 +17,7 @@ from exportweb.errors import ExportError
 
 OPSET = 20
 _PREFIX = "model."
+_LIMIT = 2**31 - 2**24  # bytes: what protobuf can hold in one message, less room for the graph itself
 
 
 class ImageModel(nn.Module):
@@ -60,8 +61,11 @@ def export_graph(model: nn.Module, image: torch.Tensor) -> bytes:
     the module's `state_dict`. Nothing is folded but what depends on shapes alone: folding a weight would take its name away, and
     folding nothing leaves biases that keep ONNX Runtime from fusing convolutions with batch normalisation.
 
-    Raises `ExportError` with PyTorch's reason if the graph can't be traced or translated.
+    Raises `ExportError` with PyTorch's reason if the graph can't be traced or translated, or if its weights don't fit into one file.
     """
+    size = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
+    if size >= _LIMIT:
+        raise ExportError(f"The model's weights take {size / 1e9:.1f} GB; an ONNX file without a second one for its weights holds 2 GB.")
     with _quiet():
         try:
             program = torch.onnx.export(

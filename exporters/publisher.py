@@ -10,7 +10,7 @@ from typing import BinaryIO, NamedTuple
 
 from exportweb.card import Card
 from exportweb.errors import ExportwebError, Rejected, StoreError
-from exportweb.exporters.exporter import Graph, check
+from exportweb.exporters.exporter import Graph
 from exportweb.exporters.weights import Snapshot, Weights
 from exportweb.store import Store
 
@@ -113,7 +113,6 @@ class Publisher:
 
         def write(file: BinaryIO, number: int) -> None:
             job.graph.write(file, job.snapshot, job.card.replace(version=number))
-            check(file)
 
         source = job.card.source
         try:

@@ -12,7 +12,7 @@ from torch import nn
 
 from exportweb.atomic import replace_file
 from exportweb.errors import ExportError
-from exportweb.exporters.exporter import Exporter, check
+from exportweb.exporters.exporter import Exporter
 from exportweb.exporters.frameworks import Hints
 from exportweb.exporters.weights import Snapshot
 
@@ -41,7 +41,6 @@ def export(
 
     def write(file: BinaryIO) -> None:
         graph.write(file, snapshot, exporter.card(graph))
-        check(file)
 
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)

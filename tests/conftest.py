@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -62,7 +61,9 @@ class LiveServer:
 
         def write(file: BinaryIO, number: int) -> None:
             snapshot = self._snapshot(1.0)
-            card: Any = self._write(io.BytesIO(), number, 0.0, epoch, 1.0)
+            card: Any = self._write(file, number, 0.0, epoch, 1.0)
+            file.seek(0)
+            file.truncate()
             wrong = golden(mosaic(card.input), decode(card.golden.outputs["logits"]) + 1)
             artifact.write(file, graph.template.fill(snapshot.tensors), card.replace(golden=wrong))
 

@@ -74,6 +74,13 @@ def test_class_scores_are_found_in_what_frameworks_return():
         logits("scores")
 
 
+def test_weights_that_one_file_cannot_hold_are_refused_before_anything_is_traced():
+    with torch.device("meta"):
+        model = ImageModel(nn.Linear(3, 2**28), mean=MEAN, std=STD)
+    with pytest.raises(ExportError, match=r"take 4\.3 GB; an ONNX file .* holds 2 GB"):
+        export_graph(model, torch.zeros(2, 16, 16, 3, dtype=torch.uint8))
+
+
 def test_a_model_that_cannot_be_traced_says_why():
     class DependsOnData(nn.Module):
         def forward(self, x):

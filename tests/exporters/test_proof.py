@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import torch
 
+from exportweb.exporters.beside import Beside
 from exportweb.exporters.exporter import Graph
 from exportweb.exporters.frameworks import Hints, describe
 from exportweb.exporters.proof import disprove
@@ -14,7 +15,7 @@ def reason(model: torch.nn.Module) -> str | None:
     weights = Weights(model)
     snapshot = Snapshot(weights)
     snapshot.take(weights)
-    return disprove(Graph(model, weights, describe(model, Hints(example()))), snapshot)
+    return disprove(Graph(model, weights, describe(model, Hints(example())), Beside()), snapshot)
 
 
 def test_a_graph_with_all_its_weights_under_their_names_holds(model):

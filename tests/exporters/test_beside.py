@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from exportweb.exporters.beside import Beside
+
+
+def test_it_works_beside_the_caller_in_order():
+    beside, go, done = Beside(), threading.Event(), []
+    first = beside.call(go.wait, 30)
+    second = beside.call(done.append, 2)
+    assert done == []
+    go.set()
+    assert first.result(30)
+    second.result(30)
+    assert done == [2]
+
+
+def test_an_exception_comes_to_whoever_asks_and_the_thread_goes_on():
+    beside = Beside()
+    with pytest.raises(ZeroDivisionError):
+        beside.call(divmod, 1, 0).result(30)
+    assert beside.call(divmod, 7, 2).result(30) == (3, 1)
+
+
+def test_it_still_works_while_the_interpreter_exits():
+    code = (
+        "import atexit; from exportweb.exporters.beside import Beside; beside = Beside()\n"
+        "atexit.register(lambda: print(beside.call(sum, [1, 2]).result(30)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60).stdout == "3\n"
