@@ -27,6 +27,15 @@ def test_an_exception_comes_to_whoever_asks_and_the_thread_goes_on():
     assert beside.call(divmod, 7, 2).result(30) == (3, 1)
 
 
+def test_its_thread_ends_with_it():
+    beside = Beside()
+    (thread,) = {beside.call(threading.current_thread).result(30)}
+    assert thread.is_alive()
+    del beside
+    thread.join(30)
+    assert not thread.is_alive()
+
+
 def test_it_still_works_while_the_interpreter_exits():
     code = (
         "import atexit; from exportweb.exporters.beside import Beside; beside = Beside()\n"

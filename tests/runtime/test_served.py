@@ -436,7 +436,7 @@ def test_close_finishes_what_was_accepted(tmp_path: Path, artifacts: Artifacts, 
     with pytest.raises(Overloaded):
         served.later(picture())
     names = {thread.name for thread in threading.enumerate()}
-    assert not any(name.startswith("exportweb-") for name in names)
+    assert not any(name.startswith(("exportweb-worker", "exportweb-builder")) for name in names)
 
 
 def test_close_before_anything_was_loaded(store: Store, serve_model: Serve) -> None:
