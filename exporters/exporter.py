@@ -176,6 +176,13 @@ class Exporter:
         return tuple(f"class_{i}" for i in range(classes))
 
 
+def default_name(model: nn.Module) -> str:
+    """Return what a model is called when nobody says: its architecture, as its framework names it, or its class."""
+    inner = unwrap(model)
+    cfg = getattr(inner, "pretrained_cfg", None) or {}
+    return str(cfg.get("architecture") or type(inner).__name__)
+
+
 def check(path: str) -> None:
     """Let ONNX Runtime answer the golden sample of an artifact that was just written; raise `Rejected` if it disagrees.
 

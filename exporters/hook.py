@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from exportweb.errors import ExportError, ExportwebError
-from exportweb.exporters.exporter import Exporter
+from exportweb.exporters.exporter import Exporter, default_name
 from exportweb.exporters.frameworks import Hints
 from exportweb.exporters.publisher import Publisher
 from exportweb.exporters.rounds import ModeSwitch, OptimizerSteps, Rounds
@@ -63,17 +63,14 @@ def export_hook(
     In a distributed run only rank 0 publishes. Raises `ExportError` if the model can't be exported, `StoreLocked` if another run
     publishes into the same store.
     """
+    hints = Hints(example, None if mean is None else tuple(mean), None if std is None else tuple(std))
     return ExportHook(
-        model,
-        every,
-        to=to,
+        lambda: Exporter(model, name=name, task=task, labels=labels, hints=hints),
+        Store(Path(to) if to is not None else Path("runs") / _slug(name or default_name(model))),
+        every=every,
         unit=unit,
-        name=name,
-        task=task,
-        labels=labels,
-        hints=Hints(example, None if mean is None else tuple(mean), None if std is None else tuple(std)),
-        serve=(host, port, device) if serve else None,
         keep=keep,
+        serve=(host, port, device) if serve else None,
     )
 
 
@@ -85,20 +82,17 @@ class ExportHook:
 
     def __init__(
         self,
-        model: nn.Module,
-        every: int,
+        export: Callable[[], Exporter],
+        store: Store,
         *,
-        to: str | os.PathLike[str] | None,
+        every: int,
         unit: str,
-        name: str | None,
-        task: str | None,
-        labels: Sequence[str] | None,
-        hints: Hints,
-        serve: tuple[str, int, str] | None,
         keep: int,
+        serve: tuple[str, int, str] | None,
     ) -> None:
         if every < 1 or keep < 1 or unit not in ("epoch", "step"):
             raise ExportError(f"every and keep should be 1 or more and unit 'epoch' or 'step'; got {every}, {keep} and {unit!r}.")
+        self.store = store
         self.epoch = 0
         self.url: str | None = None
         self._every, self._by_step = every, unit == "step"
@@ -111,24 +105,11 @@ class ExportHook:
         self._active = not (torch.distributed.is_available() and torch.distributed.is_initialized() and torch.distributed.get_rank() != 0)
         with contextlib.ExitStack() as stack:
             if self._active:
-                self._start(stack, model, to=to, name=name, task=task, labels=labels, hints=hints, serve=serve, keep=keep)
+                self._start(stack, export, keep, serve)
             self._resources = stack.pop_all()
 
-    def _start(
-        self,
-        stack: contextlib.ExitStack,
-        model: nn.Module,
-        *,
-        to: str | os.PathLike[str] | None,
-        name: str | None,
-        task: str | None,
-        labels: Sequence[str] | None,
-        hints: Hints,
-        serve: tuple[str, int, str] | None,
-        keep: int,
-    ) -> None:
+    def _start(self, stack: contextlib.ExitStack, export: Callable[[], Exporter], keep: int, serve: tuple[str, int, str] | None) -> None:
         """Take the store, start the server, export the graph, listen to the model. What `stack` holds is undone on close."""
-        self.store = Store(Path(to) if to is not None else Path("runs") / _slug(name or _default_name(model)))
         stack.enter_context(self.store.lock())
         self._server: Server | None = None
         if serve is not None:
@@ -137,7 +118,7 @@ class ExportHook:
             stack.callback(self._server.close)
             self.url = self._server.url
             print(f"exportweb: the model is on {self.url} while it trains", flush=True)
-        self._exporter = Exporter(model, name=name, task=task, labels=labels, hints=hints)
+        self._exporter = export()
         self._publisher = Publisher(self.store, keep=keep)
         stack.callback(self._publisher.close)
         self._publisher.prepare(self._exporter.graph, self._exporter.weights)
@@ -255,14 +236,6 @@ class ExportHook:
         """The script has ended without closing the hook. An exception that ended it has left its mark in `sys`."""
         if threading.current_thread() is threading.main_thread():
             self._close(whole=not hasattr(sys, "last_value"), timeout=_EXIT_TIMEOUT)
-
-
-def _default_name(model: nn.Module) -> str:
-    from exportweb.exporters.unwrap import unwrap
-
-    inner = unwrap(model)
-    cfg = getattr(inner, "pretrained_cfg", None) or {}
-    return str(cfg.get("architecture") or type(inner).__name__)
 
 
 def _slug(name: str) -> str:
