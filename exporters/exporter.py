@@ -33,8 +33,8 @@ _THREADS = 2  # for ONNX Runtime's check: few, since training wants the others
 class Graph:
     """A traced graph with all that is needed to write versions of it: immutable but for the weights that `twin` is lent.
 
-    `twin` is the module that was traced, a copy for evaluation on the CPU; `layout` says for which weights the graph is valid;
-    `whole` is the reason why new weights can't be put into it, None if they can.
+    `twin` is the module that was traced, a copy for evaluation on the CPU; `layout` says for which weights the graph is valid, `names`
+    which tensor of a snapshot is which weight; `whole` is the reason why new weights can't be put into it, None if they can.
     """
 
     def __init__(self, model: nn.Module, weights: Weights, description: frameworks.Description, beside: Beside) -> None:
@@ -53,12 +53,19 @@ class Graph:
                 f"The model fails on a batch of images {_shape(example)} (the first: {type(error).__name__}: {error}). "
                 "Show it one that it takes: example=images."
             ) from error
-        self.template = Template(export_graph(self.twin, torch.from_numpy(example)), weights.names)
+        # A buffer that the first forward makes anew (positions, masks) is no weight; whatever that made is part of the graph.
+        made = Weights(self.twin.model)
+        self.names = {
+            name: i
+            for name, i in weights.names.items()
+            if name in made.names and made.tensors[made.names[name]].shape == weights.tensors[i].shape
+        }
+        self.template = Template(export_graph(self.twin, torch.from_numpy(example)), self.names)
         self.whole: str | None = None
 
     def borrow(self, snapshot: Snapshot) -> None:
         """Make the twin answer with the weights of a snapshot."""
-        snapshot.lend(Weights(self.twin.model))
+        snapshot.lend(Weights(self.twin.model), self.names)
 
     def write(self, file: BinaryIO, snapshot: Snapshot, card: Card) -> Card:
         """Write a version: the snapshot's weights, the golden sample that PyTorch answers with them, the card; and check it.
@@ -67,8 +74,7 @@ class Graph:
         if ONNX Runtime answers something else.
         """
         snapshot.wait()
-        weights = Weights(self.twin.model)
-        if (name := snapshot.not_finite(weights)) is not None:
+        if (name := snapshot.not_finite(self.names)) is not None:
             raise Rejected(f"The weights are not finite: {name} holds NaN or infinity.")
         self.borrow(snapshot)
         written = self._beside.call(artifact.write_graph, file, self.template.fill(snapshot.tensors))

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from exportweb.exporters import golden
-from exportweb.exporters.weights import Snapshot, Weights
+from exportweb.exporters.weights import Snapshot
 from exportweb.runtime.session import OnnxSession
 
 if TYPE_CHECKING:
@@ -28,19 +28,18 @@ def disprove(graph: Graph, snapshot: Snapshot) -> str | None:
     `snapshot` holds the model's weights; they are changed in place.
     """
     graph.borrow(snapshot)
-    weights = Weights(graph.twin.model)
     batch = np.repeat(graph.sample, 3, axis=0)
     batch[1] = 255 - batch[1]
     batch[2] = batch[2][::-1]
     # Before anything else is changed: does a weight that isn't in the graph matter?
     before = golden.eager(graph.twin, batch)
-    missing = [name for name in weights.names if name in graph.template.missing and _is_float(weights, name)]
-    absent = {weights.names[name] for name in missing}
+    missing = [name for name, i in graph.names.items() if name in graph.template.missing and snapshot.tensors[i].is_floating_point()]
+    absent = {graph.names[name] for name in missing}
     if absent:
         _perturb(snapshot, absent)
         if not np.array_equal(before, golden.eager(graph.twin, batch), equal_nan=True):
             return f"{missing[0]} (of {len(missing)} such) is not in the graph under its own name"
-    _perturb(snapshot, set(range(len(snapshot.tensors))) - absent)
+    _perturb(snapshot, set(graph.names.values()) - absent)
     expected = golden.eager(graph.twin, batch)
     with tempfile.TemporaryDirectory(prefix="exportweb-") as folder:
         path = Path(folder) / "proof.onnx"
@@ -51,10 +50,6 @@ def disprove(graph: Graph, snapshot: Snapshot) -> str | None:
     if worst > golden.TOLERANCE:
         return f"with other weights in it, the graph's answers were {worst:.1e} off"
     return None
-
-
-def _is_float(weights: Weights, name: str) -> bool:
-    return weights.tensors[weights.names[name]].is_floating_point()
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import nn
@@ -66,14 +66,14 @@ class Snapshot:
         if self._copied is not None:
             self._copied.synchronize()
 
-    def lend(self, twin: Weights) -> None:
-        """Let another module with the same layout use this memory as its weights."""
-        for mine, theirs in zip(self.tensors, twin.tensors, strict=True):
-            theirs.data = mine
+    def lend(self, twin: Weights, names: Mapping[str, int]) -> None:
+        """Let another module use this memory as its weights; `names` says which tensor is whose."""
+        for name, i in names.items():
+            twin.tensors[twin.names[name]].data = self.tensors[i]
 
-    def not_finite(self, weights: Weights) -> str | None:
-        """Return the name of the first tensor that holds NaN or infinity, if there is one."""
-        for name, i in weights.names.items():
+    def not_finite(self, names: Mapping[str, int]) -> str | None:
+        """Return the first of these names whose tensor holds NaN or infinity, if there is one."""
+        for name, i in names.items():
             tensor = self.tensors[i]
             # A finite sum has finite terms, and is quick to have; one that isn't may merely have overflowed.
             if tensor.is_floating_point() and not tensor.sum().isfinite() and not tensor.isfinite().all():

@@ -27,6 +27,23 @@ def test_a_weight_without_effect_in_evaluation_may_be_absent(model):
     assert reason(model) is None
 
 
+def test_a_buffer_that_the_first_forward_makes_anew_is_no_weight():
+    class Positions(Tiny):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("grid", torch.zeros(1), persistent=False)
+
+        def forward(self, x):
+            if self.grid.shape[-1] != x.shape[-1]:
+                self.grid = torch.linspace(0, 1, x.shape[-1])
+            return super().forward(x * self.grid)
+
+    model = Positions()
+    assert reason(model) is None  # as it was constructed
+    model(example())
+    assert reason(model) is None  # and once it has been used
+
+
 def test_a_weight_that_was_baked_into_the_graph_is_found():
     class Bakes(Tiny):
         """Remembers a value computed from a weight when it is constructed, and again never."""
