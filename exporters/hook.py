@@ -212,6 +212,8 @@ class ExportHook:
             log.warning("exportweb: the model as it is now can't be exported; training goes on: %s", error)
             with contextlib.suppress(ExportwebError):
                 self.store.refuse(str(error), epoch=self.epoch, step=self._steps.count)
+        except Exception:
+            log.exception("exportweb: the model as it is now can't be exported; training goes on")
 
     # -- how it ends -------------------------------------------------------------------------------------------------
 

@@ -175,6 +175,21 @@ def test_training_goes_on_when_the_store_breaks(model, tmp_path, caplog):
     assert [s.epoch for s in sources(folder)] == [2]
 
 
+def test_training_goes_on_when_the_model_becomes_one_that_cannot_be_exported(model, tmp_path, caplog):
+    with attach(model, tmp_path) as hook:
+        hook.step()
+        assert hook.flush(30)
+        model.head = nn.Sequential(nn.Linear(8, 4), nn.Unflatten(1, (2, 2)))
+        hook.step()
+        assert "training goes on" in caplog.text
+        assert "answered [2, 2, 2]" in caplog.text
+        model.head = nn.Linear(8, 3)
+        hook.step()
+        assert hook.flush(30)
+    assert [s.epoch for s in sources(tmp_path)] == [1, 3]
+    assert [refusal.epoch for refusal in Store(tmp_path).refusals()] == [2]
+
+
 def script(body: str) -> str:
     return "\n".join(
         [
