@@ -20,8 +20,6 @@ from exportweb.exporters.graph import ImageModel, export_graph
 from exportweb.exporters.template import Template
 from exportweb.exporters.unwrap import eval_copy, unwrap
 from exportweb.exporters.weights import Snapshot, Weights
-from exportweb.runtime import verify
-from exportweb.runtime.predictor import Predictor
 from exportweb.runtime.session import OnnxSession
 
 log = logging.getLogger("exportweb")
@@ -70,29 +68,39 @@ class Graph:
     def write(self, file: BinaryIO, snapshot: Snapshot, card: Card) -> Card:
         """Write a version: the snapshot's weights, the golden sample that PyTorch answers with them, the card; and check it.
 
-        `file` is on disk, and synced afterwards. Returns the card as written. Raises `Rejected` if weights or answers are not finite, or
-        if ONNX Runtime answers something else.
+        `file` is on disk; syncing its end is the caller's. Returns the card as written. Raises `Rejected` if weights or answers are not
+        finite, or if ONNX Runtime answers something else.
         """
         snapshot.wait()
         if (name := snapshot.not_finite(self.names)) is not None:
             raise Rejected(f"The weights are not finite: {name} holds NaN or infinity.")
         self.borrow(snapshot)
-        written = self._beside.call(artifact.write_graph, file, self.template.fill(snapshot.tensors))
+        written = self._beside.call(self._write_graph, file, snapshot)
         try:
             answer = golden.eager(self.twin, self.sample)  # while the weights are written
+            os.fsync(file.fileno())  # while ONNX Runtime answers
         finally:
-            digest = written.result()  # whatever happens, nobody writes into the file afterwards
+            digest, got = written.result()  # whatever happens, nobody writes into the file afterwards
         if not np.isfinite(answer).all():
             raise Rejected("The model answers with NaN or infinity, though its weights are finite.")
+        off = golden.difference(got, answer)
+        if off > golden.TOLERANCE:
+            raise Rejected(
+                f"The golden sample failed: ONNX Runtime's answer is {off:.1e} off PyTorch's; allowed is {golden.TOLERANCE:.0e}."
+            )
         card = card.replace(golden=golden.golden(self.sample, answer), digest=digest)
         file.write(artifact.card_entry(card))
-        file.flush()
-        synced = self._beside.call(os.fsync, file.fileno())
-        try:
-            check(file.name)
-        finally:
-            synced.result()
         return card
+
+    def _write_graph(self, file: BinaryIO, snapshot: Snapshot) -> tuple[str, np.ndarray]:
+        """Write all but the card; return the digest and what ONNX Runtime answers to the golden sample from the file.
+
+        The graph is run as it stands, since optimising it would take longer than the rest; a server optimises it and checks once more.
+        """
+        digest = artifact.write_graph(file, self.template.fill(snapshot.tensors))
+        file.flush()
+        session = OnnxSession(file.name, device="cpu", threads=_THREADS, optimize=False)
+        return digest, session.run({"image": self.sample})["logits"]
 
 
 class Exporter:
@@ -187,16 +195,6 @@ def default_name(model: nn.Module) -> str:
     inner = unwrap(model)
     cfg = getattr(inner, "pretrained_cfg", None) or {}
     return str(cfg.get("architecture") or type(inner).__name__)
-
-
-def check(path: str) -> None:
-    """Let ONNX Runtime answer the golden sample of an artifact that was just written; raise `Rejected` if it disagrees.
-
-    The graph is run as it stands, since optimising it would take longer than the rest; a server optimises it and checks once more.
-    """
-    card = artifact.read(path).card
-    assert card is not None  # it was written a moment ago
-    verify.golden(Predictor(card, OnnxSession(path, device="cpu", threads=_THREADS, optimize=False)))
 
 
 def _classes(logits: np.ndarray) -> int:

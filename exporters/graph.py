@@ -14,6 +14,7 @@ from onnxscript import optimizer
 from torch import nn
 
 from exportweb.errors import ExportError
+from exportweb.exporters.unwrap import forget_caches
 
 OPSET = 20
 _PREFIX = "model."
@@ -66,6 +67,7 @@ def export_graph(model: nn.Module, image: torch.Tensor) -> bytes:
     size = sum(t.numel() * t.element_size() for t in (*model.parameters(), *model.buffers()))
     if size >= _LIMIT:
         raise ExportError(f"The model's weights take {size / 1e9:.1f} GB; an ONNX file without a second one for its weights holds 2 GB.")
+    forget_caches(model)  # or what a forward before this one left behind would be traced as a constant
     with _quiet():
         try:
             program = torch.onnx.export(
@@ -88,12 +90,23 @@ def export_graph(model: nn.Module, image: torch.Tensor) -> bytes:
         weights = {name for name in graph.graph.initializers if name.startswith(_PREFIX)}
         optimizer.fold_constants(graph, should_fold=lambda node: _depends_on_shape(node, weights))
         RemoveUnusedNodesPass()(graph)
-        for name, value in list(graph.graph.initializers.items()):
-            if name in weights:
-                value.name = name.removeprefix(_PREFIX)
+        _rename(graph.graph, {name: name.removeprefix(_PREFIX) for name in weights if name in graph.graph.initializers})
         graph.producer_name = "exportweb"
         serialised: bytes = onnx_ir.to_proto(graph).SerializeToString()
         return serialised
+
+
+def _rename(graph: onnx_ir.Graph, names: dict[str, str]) -> None:
+    """Give initializers other names; a value in between that had one of these gets a new one, inputs and outputs keep theirs."""
+    fixed = {value.name for value in (*graph.inputs, *graph.outputs)}
+    wanted = set(names.values())
+    for node in graph.all_nodes():
+        for value in node.outputs:
+            if value.name in wanted - fixed:
+                value.name = f"{value.name}/value"
+    for name, new in names.items():
+        if new not in fixed:
+            graph.initializers[name].name = new
 
 
 def _depends_on_shape(node: onnx_ir.Node, weights: set[str]) -> bool | None:

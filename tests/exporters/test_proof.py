@@ -44,6 +44,31 @@ def test_a_buffer_that_the_first_forward_makes_anew_is_no_weight():
     assert reason(model) is None  # and once it has been used
 
 
+def test_what_a_forward_leaves_behind_is_not_baked_into_the_graph():
+    class Caches(Tiny):
+        """Keeps what it computes from a weight until it is trained again, as attention biases are kept."""
+
+        def __init__(self):
+            super().__init__()
+            self.bias = torch.nn.Parameter(torch.ones(6))
+            self.register_buffer("index", torch.tensor([5, 0, 3, 1]), persistent=False)
+            self.cache = {}
+
+        def train(self, mode=True):
+            if mode:
+                self.cache = {}
+            return super().train(mode)
+
+        def forward(self, x):
+            if self.training:
+                return super().forward(x) + self.bias[self.index]
+            if "bias" not in self.cache:
+                self.cache["bias"] = self.bias[self.index]
+            return super().forward(x) + self.cache["bias"]
+
+    assert reason(Caches()) is None
+
+
 def test_a_weight_that_was_baked_into_the_graph_is_found():
     class Bakes(Tiny):
         """Remembers a value computed from a weight when it is constructed, and again never."""
