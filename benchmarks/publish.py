@@ -22,7 +22,7 @@ from exportweb.exporters.weights import Snapshot
 from measure import interleaved, ratio, table
 
 MODELS = ["resnet18", "mobilenetv3_small_100", "vit_tiny_patch16_224"]
-ROUNDS = 5
+ROUNDS = 3
 
 
 def main() -> None:
