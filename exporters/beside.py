@@ -1,7 +1,8 @@
-"""Doing one thing beside another: the disk's part of a version while the processor does its own."""
+"""Doing one thing beside another, and both beside the training: a thread that yields to it."""
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 import weakref
@@ -9,11 +10,15 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+import torch
+
 T = TypeVar("T")
+
+_NICE = 10
 
 
 class Beside:
-    """A thread that calls functions one after another.
+    """A thread of low priority, and with one of PyTorch's threads, that calls functions one after another.
 
     It is started when this is made and ends when this is forgotten, not earlier: a version may have to be written while the interpreter
     exits, and Python starts no new thread then, nor does an executor of `concurrent.futures` take work.
@@ -21,8 +26,11 @@ class Beside:
 
     def __init__(self) -> None:
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        threading.Thread(target=_work, args=(self._calls,), name="exportweb-disk", daemon=True).start()
+        threads, ready = torch.get_num_threads(), threading.Event()
+        threading.Thread(target=_work, args=(self._calls, ready), name="exportweb-beside", daemon=True).start()
         weakref.finalize(self, self._calls.put, None).atexit = False
+        ready.wait()
+        torch.set_num_threads(threads)  # what the thread has set is also what threads begin with that are started from now on
 
     def call(self, function: Callable[..., T], *args: Any) -> Future[T]:
         """Have a function called in the thread; its result or exception comes with the future."""
@@ -38,7 +46,17 @@ class Beside:
         return future
 
 
-def _work(calls: queue.SimpleQueue[Callable[[], None] | None]) -> None:
+def yield_to_training() -> None:
+    """Give the calling thread, and those that it starts, a low priority (on Linux, where a thread has one of its own)."""
+    if hasattr(os, "setpriority"):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+
+
+def _work(calls: queue.SimpleQueue[Callable[[], None] | None], ready: threading.Event) -> None:
+    yield_to_training()
+    torch.get_num_threads()  # or the first to be asked, later, would fetch what the process has by then
+    torch.set_num_threads(1)
+    ready.set()
     while (call := calls.get()) is not None:
         call()
         del call  # what it was called with can be forgotten

@@ -25,7 +25,7 @@ from exportweb.runtime.session import OnnxSession
 log = logging.getLogger("exportweb")
 
 TASK = "image-classification"
-_THREADS = 2  # for ONNX Runtime's check: few, since training wants the others
+_THREADS = 1  # for ONNX Runtime's check, since training wants the others
 
 
 class Graph:
@@ -58,12 +58,19 @@ class Graph:
             for name, i in weights.names.items()
             if name in made.names and made.tensors[made.names[name]].shape == weights.tensors[i].shape
         }
-        self.template = Template(export_graph(self.twin, torch.from_numpy(example)), self.names)
+        exported = export_graph(self.twin, torch.from_numpy(example))
+        self.template = Template(exported.whole, self.names)
+        self._session = OnnxSession(exported.weightless, device="cpu", threads=_THREADS, optimize=False)
         self.whole: str | None = None
 
     def borrow(self, snapshot: Snapshot) -> None:
         """Make the twin answer with the weights of a snapshot."""
         snapshot.lend(Weights(self.twin.model), self.names)
+
+    def answer(self, snapshot: Snapshot, images: np.ndarray) -> np.ndarray:
+        """Return what ONNX Runtime answers with the weights of a snapshot, from where they lie: float32 [N, classes]."""
+        weights = {p.name: snapshot.tensors[self.names[p.name]].numpy() for p in self._session.inputs if p.name in self.names}
+        return self._session.run({**weights, "image": images})["logits"]
 
     def write(self, file: BinaryIO, snapshot: Snapshot, card: Card) -> Card:
         """Write a version: the snapshot's weights, the golden sample that PyTorch answers with them, the card; and check it.
@@ -72,17 +79,15 @@ class Graph:
         finite, or if ONNX Runtime answers something else.
         """
         snapshot.wait()
-        if (name := snapshot.not_finite(self.names)) is not None:
-            raise Rejected(f"The weights are not finite: {name} holds NaN or infinity.")
-        self.borrow(snapshot)
-        written = self._beside.call(self._write_graph, file, snapshot)
+        expected = self._beside.call(self._eager, snapshot)
         try:
-            answer = golden.eager(self.twin, self.sample)  # while the weights are written
-            os.fsync(file.fileno())  # while ONNX Runtime answers
+            digest = artifact.write_graph(file, self.template.fill(snapshot.tensors))
+            file.flush()
+            synced = self._beside.call(os.fsync, file.fileno())
+            got = self.answer(snapshot, self.sample)
+            synced.result()
         finally:
-            digest, got = written.result()  # whatever happens, nobody writes into the file afterwards
-        if not np.isfinite(answer).all():
-            raise Rejected("The model answers with NaN or infinity, though its weights are finite.")
+            answer = expected.result()  # whatever happens, the snapshot is no longer in use
         off = golden.difference(got, answer)
         if off > golden.TOLERANCE:
             raise Rejected(
@@ -92,15 +97,15 @@ class Graph:
         file.write(artifact.card_entry(card))
         return card
 
-    def _write_graph(self, file: BinaryIO, snapshot: Snapshot) -> tuple[str, np.ndarray]:
-        """Write all but the card; return the digest and what ONNX Runtime answers to the golden sample from the file.
-
-        The graph is run as it stands, since optimising it would take longer than the rest; a server optimises it and checks once more.
-        """
-        digest = artifact.write_graph(file, self.template.fill(snapshot.tensors))
-        file.flush()
-        session = OnnxSession(file.name, device="cpu", threads=_THREADS, optimize=False)
-        return digest, session.run({"image": self.sample})["logits"]
+    def _eager(self, snapshot: Snapshot) -> np.ndarray:
+        """Return what PyTorch answers to the golden sample; raise `Rejected` if that, or a weight, is not finite."""
+        if (name := snapshot.not_finite(self.names)) is not None:
+            raise Rejected(f"The weights are not finite: {name} holds NaN or infinity.")
+        self.borrow(snapshot)
+        answer = golden.eager(self.twin, self.sample)
+        if not np.isfinite(answer).all():
+            raise Rejected("The model answers with NaN or infinity, though its weights are finite.")
+        return answer
 
 
 class Exporter:

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import warnings
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import onnx_ir
 import torch
@@ -19,6 +20,13 @@ from exportweb.exporters.unwrap import forget_caches
 OPSET = 20
 _PREFIX = "model."
 _LIMIT = 2**31 - 2**24  # bytes: what protobuf can hold in one message, less room for the graph itself
+
+
+class Exported(NamedTuple):
+    """A graph as two serialised ModelProtos: whole, and with its weights as further inputs of the same names, for checking any weights."""
+
+    whole: bytes
+    weightless: bytes
 
 
 class ImageModel(nn.Module):
@@ -55,8 +63,8 @@ def logits(output: object) -> torch.Tensor:
     return output
 
 
-def export_graph(model: nn.Module, image: torch.Tensor) -> bytes:
-    """Export a module whose weights lie under ``model.`` to a serialised ModelProto.
+def export_graph(model: nn.Module, image: torch.Tensor) -> Exported:
+    """Export a module whose weights lie under ``model.`` to ONNX.
 
     `image` is an example batch of at least two (one would fix the batch size). Initializers get the names that the weights have in
     the module's `state_dict`. Nothing is folded but what depends on shapes alone: folding a weight would take its name away, and
@@ -90,10 +98,14 @@ def export_graph(model: nn.Module, image: torch.Tensor) -> bytes:
         weights = {name for name in graph.graph.initializers if name.startswith(_PREFIX)}
         optimizer.fold_constants(graph, should_fold=lambda node: _depends_on_shape(node, weights))
         RemoveUnusedNodesPass()(graph)
-        _rename(graph.graph, {name: name.removeprefix(_PREFIX) for name in weights if name in graph.graph.initializers})
+        held = [value for name, value in graph.graph.initializers.items() if name in weights]
+        _rename(graph.graph, {str(value.name): str(value.name).removeprefix(_PREFIX) for value in held})
         graph.producer_name = "exportweb"
-        serialised: bytes = onnx_ir.to_proto(graph).SerializeToString()
-        return serialised
+        whole: bytes = onnx_ir.to_proto(graph).SerializeToString()
+        for value in held:
+            del graph.graph.initializers[str(value.name)]
+            graph.graph.inputs.append(value)
+        return Exported(whole, onnx_ir.to_proto(graph).SerializeToString())
 
 
 def _rename(graph: onnx_ir.Graph, names: dict[str, str]) -> None:

@@ -47,7 +47,7 @@ class Port(NamedTuple):
 
 
 class OnnxSession:
-    """An ONNX graph on a device, ready to run.
+    """An ONNX graph on a device, ready to run: a file, or the bytes of one.
 
     `device` is ``"cpu"``, ``"cuda"``, ``"cuda:1"`` or ``"auto"``: CUDA where it really works, else the CPU. `threads` is how many one
     run may use on the CPU, 0 for all that are usable. `spinning` lets idle threads of its pool wait busily for work: quicker for
@@ -58,7 +58,7 @@ class OnnxSession:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, device: str = "auto", threads: int = 0, spinning: bool = False, optimize: bool = True
+        self, path: str | os.PathLike[str] | bytes, *, device: str = "auto", threads: int = 0, spinning: bool = False, optimize: bool = True
     ) -> None:
         ort = _onnxruntime()
         self.threads = threads or usable_cpus()
@@ -128,11 +128,12 @@ def _onnxruntime() -> Any:
     return ort
 
 
-def _build(ort: Any, path: str | os.PathLike[str], options: Any, providers: list[tuple[str, dict[str, str]]]) -> Any:
+def _build(ort: Any, path: str | os.PathLike[str] | bytes, options: Any, providers: list[tuple[str, dict[str, str]]]) -> Any:
     """Build a session, without ONNX Runtime's own fallback, which prints."""
     try:
-        return ort.InferenceSession(os.fspath(path), options, providers=providers, enable_fallback=0)
+        return ort.InferenceSession(path if isinstance(path, bytes) else os.fspath(path), options, providers=providers, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's exceptions have no base of their own
+        path = "the graph" if isinstance(path, bytes) else path
         log.info("ONNX Runtime can't load %s: %s", path, error)
         if "CUDA" in str(error) or "cuda" in str(error):
             raise DeviceError(f"CUDA can't be used: {_first_line(error)}") from error

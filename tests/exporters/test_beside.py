@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
 
 import pytest
+import torch
 
 from exportweb.exporters.beside import Beside
 
@@ -42,3 +44,22 @@ def test_it_still_works_while_the_interpreter_exits():
         "atexit.register(lambda: print(beside.call(sum, [1, 2]).result(30)))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60).stdout == "3\n"
+
+
+def test_it_leaves_the_processor_to_the_training():
+    threads = torch.get_num_threads()
+    beside = Beside()
+    assert beside.call(torch.get_num_threads).result(30) == 1
+    assert torch.get_num_threads() == threads
+    started = []
+    thread = threading.Thread(target=lambda: started.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert started == [threads]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a thread has a priority of its own on Linux only")
+def test_it_has_a_low_priority():
+    mine = os.getpriority(os.PRIO_PROCESS, 0)
+    assert Beside().call(lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id())).result(30) > mine
+    assert os.getpriority(os.PRIO_PROCESS, 0) == mine

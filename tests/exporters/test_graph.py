@@ -29,7 +29,7 @@ def traced():
 
 def test_the_graph_takes_images_as_bytes_in_batches_of_any_size(traced):
     model, graph = traced
-    session = onnxruntime.InferenceSession(graph)
+    session = onnxruntime.InferenceSession(graph.whole)
     (image,) = session.get_inputs()
     assert (image.name, image.type, image.shape[1:]) == ("image", "tensor(uint8)", [16, 16, 3])
     for batch in (1, 2, 5):
@@ -41,11 +41,26 @@ def test_the_graph_takes_images_as_bytes_in_batches_of_any_size(traced):
 
 def test_weights_keep_the_names_they_have_in_the_state_dict(traced):
     model, graph = traced
-    proto = onnx.load(io.BytesIO(graph))
+    proto = onnx.load(io.BytesIO(graph.whole))
     held = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
     for name, value in model.model.state_dict().items():
         if value.is_floating_point():
             assert np.array_equal(held[name], value.numpy()), name
+
+
+def test_without_its_weights_the_graph_answers_with_those_it_is_given(traced):
+    model, graph = traced
+    session = onnxruntime.InferenceSession(graph.weightless)
+    weights = {name: value.numpy() for name, value in model.model.state_dict().items() if value.is_floating_point()}
+    assert {port.name for port in session.get_inputs()} == {"image", *weights}
+    images = mosaic(image_input(example()))
+    with torch.no_grad():
+        scores = model(torch.from_numpy(images)).numpy()
+    (got,) = session.run(["logits"], {**weights, "image": images})
+    assert np.abs(got - scores).max() < 1e-5
+    weights["head.bias"] = weights["head.bias"] + 1
+    (got,) = session.run(["logits"], {**weights, "image": images})
+    assert np.abs(got - 1 - scores).max() < 1e-5
 
 
 def test_convolution_and_normalisation_can_still_be_fused(traced, tmp_path):
@@ -53,7 +68,7 @@ def test_convolution_and_normalisation_can_still_be_fused(traced, tmp_path):
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
-    onnxruntime.InferenceSession(graph, options)
+    onnxruntime.InferenceSession(graph.whole, options)
     operators = {node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node}
     assert "BatchNormalization" not in operators
 
