@@ -10,8 +10,13 @@ from pathlib import Path
 TABLES = Path(__file__).with_name("README.md")
 
 
-def interleaved(contenders: Mapping[str, Callable[[], object]], *, rounds: int, warm: int = 1) -> dict[str, list[float]]:
-    """Call each contender in turn, `rounds` times over; return their seconds, without the first `warm` rounds."""
+def interleaved(
+    contenders: Mapping[str, Callable[[], object]], *, rounds: int, warm: int = 1, between: Callable[[], object] | None = None
+) -> dict[str, list[float]]:
+    """Call each contender in turn, `rounds` times over; return their seconds, without the first `warm` rounds.
+
+    `between` is called after each, untimed.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     for round_ in range(warm + rounds):
         for name, run in contenders.items():
@@ -19,6 +24,8 @@ def interleaved(contenders: Mapping[str, Callable[[], object]], *, rounds: int, 
             run()
             if round_ >= warm:
                 seconds[name].append(time.perf_counter() - start)
+            if between is not None:
+                between()
     return seconds
 
 

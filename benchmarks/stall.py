@@ -1,0 +1,107 @@
+"""What a training loop pays for being published: the call, and the epoch in which the version is written.
+
+    python benchmarks/stall.py [MODEL]
+
+The call is compared with a plain copy of the weights, with saving them, and with exporting afresh; an epoch of real training in which a
+version is written with the same epoch in which none is, turn by turn.
+"""
+
+from __future__ import annotations
+
+import io
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import timm
+import torch
+from torch.nn import functional as F
+
+from exportweb import export_hook
+from measure import interleaved, ratio, table
+
+EPOCH = 5.0  # seconds of training between two versions
+PAIRS = 8
+BATCH = 8
+
+
+def main() -> None:
+    name = sys.argv[1] if len(sys.argv) > 1 else "resnet50"
+    torch.manual_seed(0)
+    model = timm.create_model(name, num_classes=10)
+    with tempfile.TemporaryDirectory() as folder, export_hook(model, to=Path(folder) / "store", keep=2) as hook:
+        calls(name, model, hook, Path(folder))
+        epochs(name, model, hook)
+
+
+def calls(name: str, model: torch.nn.Module, hook, folder: Path) -> None:
+    """How long the training thread stands still for one version."""
+    tensors = [*model.parameters(), *(b for b in model.buffers() if b.is_floating_point())]
+    copies = [t.detach().clone() for t in tensors]
+    image = torch.zeros(2, 3, 224, 224)
+
+    @torch.no_grad()
+    def copy() -> None:
+        torch._foreach_copy_(copies, tensors)
+
+    def export() -> None:
+        torch.onnx.export(model.eval(), (image,), folder / "fresh.onnx", dynamo=True, external_data=False, verbose=False)
+        model.train()
+
+    contenders = {
+        "copying the weights": copy,
+        "hook.step()": hook.step,
+        "torch.save to memory": lambda: torch.save(model.state_dict(), io.BytesIO()),
+        "torch.save to a file": lambda: torch.save(model.state_dict(), folder / "state.pt"),
+    }
+    seconds = interleaved(contenders, rounds=15, between=hook.flush)
+    seconds |= interleaved({"torch.onnx.export": export}, rounds=2)
+    rows = []
+    for label, values in seconds.items():
+        against = f"{ratio(values, seconds['copying the weights'][: len(values)]):.2f}x"
+        rows.append([label, f"{1e3 * statistics.median(values):.1f}", f"**{against}**" if label == "hook.step()" else against])
+    table(f"What the training loop waits for ({name})", ["call", "ms", "against a copy"], rows)
+
+
+def epochs(name: str, model: torch.nn.Module, hook) -> None:
+    """How much longer an epoch takes in which a version is written."""
+    optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9)
+    images, labels = torch.rand(BATCH, 3, 224, 224), torch.randint(0, 10, (BATCH,))
+
+    def train(steps: int) -> float:
+        start = time.perf_counter()
+        for _ in range(steps):
+            loss = F.cross_entropy(model(images), labels)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        return time.perf_counter() - start
+
+    model.train()
+    train(2)
+    steps = max(1, round(EPOCH / (train(2) / 2)))
+    seconds: dict[bool, list[float]] = {True: [], False: []}
+    for pair in range(PAIRS):
+        for published in (True, False) if pair % 2 else (False, True):
+            hook.flush()
+            start = time.perf_counter()
+            if published:
+                hook.step()
+            train(steps)
+            seconds[published].append(time.perf_counter() - start)
+    with_hook, without = seconds[True], seconds[False]
+    rows = [
+        [
+            f"{name}, {steps} steps of {BATCH} images",
+            f"{statistics.median(without):.2f}",
+            f"{statistics.median(with_hook):.2f}",
+            f"**{ratio(with_hook, without):.3f}x**",
+        ]
+    ]
+    table("An epoch in which a version is written", ["training", "without, s", "with, s", "with / without"], rows)
+
+
+if __name__ == "__main__":
+    main()
