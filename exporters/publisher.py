@@ -9,13 +9,14 @@ import time
 from typing import BinaryIO, NamedTuple
 
 from exportweb.card import Card
-from exportweb.errors import ExportwebError, Rejected, StoreError
+from exportweb.errors import ExportwebError, Rejected, StoreError, StoreLocked
 from exportweb.exporters.exporter import Graph
 from exportweb.exporters.weights import Snapshot, Weights
-from exportweb.store import Store
+from exportweb.store import Store, metric_of
 
 log = logging.getLogger("exportweb")
 _NICE = 10
+_PAUSE, _LONGEST = 1.0, 30.0  # seconds before a version that the store did not take is tried again: the first time, and at most
 
 
 class Job(NamedTuple):
@@ -30,16 +31,25 @@ class Publisher:
     """Publishes versions into a store from a thread of low priority.
 
     The caller pays for one copy of the weights. While a version is being written the next one waits, and one that is newer takes its
-    place: a slow disk never slows training, it skips versions and says so. Two snapshots are all the memory that takes.
+    place: a slow disk never slows training, it skips versions and says so. Two snapshots are all the memory that takes. What the store
+    did not take is tried again after a pause, which grows, until it is published or there is something newer.
+
+    `keep` and `best` are those of `Store.prune`. Raises `StoreError` if `best` is no metric.
     """
 
-    def __init__(self, store: Store, *, keep: int) -> None:
+    def __init__(self, store: Store, *, keep: int, best: str | None = None) -> None:
+        if best is not None:
+            metric_of(best)
         self.store = store
-        self.keep = keep
         self.published = 0
+        self._keep, self._best = keep, best
         self._snapshots: list[Snapshot] = []
         self._graph: Graph | None = None
         self._waiting: Job | None = None
+        self._failed: Job | None = None  # what the store did not take
+        self._failures = 0  # of that job
+        self._urgent = False  # it is to be tried again now
+        self._lost = False  # another process publishes into the store
         self._busy = False
         self._closed = False
         self._changed = threading.Condition()
@@ -66,15 +76,28 @@ class Publisher:
             self._changed.notify_all()
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Wait until all that was submitted is published or refused; return False if `timeout` (seconds) ran out."""
+        """Wait until all that was submitted is published or refused. What the store did not take is tried once more, now.
+
+        Returns False if `timeout` (seconds) ran out, or if the store doesn't take the last version.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
         with self._changed:
-            return self._changed.wait_for(lambda: not self._busy and self._waiting is None, timeout)
+            if not self._changed.wait_for(self._idle, timeout):
+                return False
+            if self._failed is not None and not self._closed:
+                self._urgent = True
+                self._changed.notify_all()
+                self._changed.wait_for(self._idle, None if end is None else max(0.0, end - time.monotonic()))
+            return self._failed is None
 
     def close(self) -> None:
         """End the thread once it is idle; nothing can be submitted afterwards."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+    def _idle(self) -> bool:
+        return not self._busy and self._waiting is None and not self._urgent
 
     def _free_snapshot(self, weights: Weights) -> Snapshot:
         """Take back the snapshot of a version that still waits (it is skipped), else one that is not in use."""
@@ -92,42 +115,78 @@ class Publisher:
     def _work(self) -> None:
         if hasattr(os, "setpriority"):  # Linux: the priority of this thread alone, and of those it starts
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._waiting is not None or self._closed)
-                if self._waiting is None:
-                    return
-                job, self._waiting, self._busy = self._waiting, None, True
+        while (job := self._next()) is not None:
+            done = True
             try:
-                self._publish(job)
+                done = self._publish(job)
             except Exception:
                 log.exception("exportweb: %s was not published", _what(job.card))
             finally:
-                del job
                 with self._changed:
-                    self._busy = False
+                    self._failed, self._failures = (None, 0) if done else (job, self._failures + 1)
+                    self._busy = self._urgent = False
                     self._changed.notify_all()
+                del job
 
-    def _publish(self, job: Job) -> None:
+    def _next(self) -> Job | None:
+        """Wait for the next version, or until the one that failed is to be tried again; None when it is time to end."""
+        with self._changed:
+            pause = None if self._failed is None else min(_PAUSE * 2 ** (self._failures - 1), _LONGEST)
+            self._changed.wait_for(lambda: self._waiting is not None or self._urgent or self._closed, pause)
+            if self._waiting is not None:
+                job, self._waiting, self._failed, self._failures = self._waiting, None, None, 0
+            elif self._failed is not None and (self._urgent or not self._closed):
+                job = self._failed
+            else:
+                if self._failed is not None:
+                    log.warning("exportweb: %s was given up; it is not in %s", _what(self._failed.card), self.store.location)
+                return None
+            self._busy = True
+            return job
+
+    def _publish(self, job: Job) -> bool:
+        """Publish or refuse a version; return False if the store did not take it."""
+        if self._lost:
+            return True
         start = time.perf_counter()
 
         def write(file: BinaryIO, number: int) -> None:
             job.graph.write(file, job.snapshot, job.card.replace(version=number))
 
-        source = job.card.source
         try:
             number = self.store.publish(write)
-            self.published += 1
-            self.store.prune(self.keep)
+        except StoreLocked as error:
+            self._lost = True
+            log.error("exportweb: %s is not published: %s", _what(job.card), error)
+        except StoreError as error:
+            if not self._failures:
+                then = "training goes on, and it is tried again until there is a newer one"
+                log.warning("exportweb: %s could not be published; %s: %s", _what(job.card), then, error)
+            return False
         except Rejected as error:
             log.warning("exportweb: %s is not published; the version before it keeps serving: %s", _what(job.card), error)
-            self.store.refuse(str(error), epoch=source.epoch, step=source.step)
+            self._refuse(job.card, error)
         except (ExportwebError, OSError) as error:
             log.warning("exportweb: %s could not be published; training goes on, the next one is tried again: %s", _what(job.card), error)
-            if not isinstance(error, StoreError):
-                self.store.refuse(str(error), epoch=source.epoch, step=source.step)
+            self._refuse(job.card, error)
         else:
+            self.published += 1
             log.info("exportweb: %s is version %d (%.2f s)", _what(job.card), number, time.perf_counter() - start)
+            self._prune()
+        return True
+
+    def _refuse(self, card: Card, error: Exception) -> None:
+        """Leave word in the store for its servers, if it takes it."""
+        try:
+            self.store.refuse(str(error), epoch=card.source.epoch, step=card.source.step)
+        except StoreError as unwritten:
+            log.warning("exportweb: the page can't say so: %s", unwritten)
+
+    def _prune(self) -> None:
+        try:
+            self.store.prune(self._keep, best=self._best)
+        except StoreError as error:
+            log.warning("exportweb: old versions could not be deleted, which is tried again after the next one: %s", error)
 
 
 def _what(card: Card) -> str:

@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 from exportweb.errors import ExportwebError
 
@@ -22,8 +21,8 @@ class Server:
     Raises `ExportwebError` if the server doesn't start.
     """
 
-    def __init__(self, store: Path, *, host: str, port: int, device: str, nice: int = _NICE) -> None:
-        words = ["serve", str(store), "--host", host, "--port", str(_free(host, port)), "--device", device]
+    def __init__(self, store: str | os.PathLike[str], *, host: str, port: int, device: str, nice: int = _NICE) -> None:
+        words = ["serve", os.fspath(store), "--host", host, "--port", str(_free(host, port)), "--device", device]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "exportweb", *words, "--log-level", "warning", "--exit-with-stdin"],
             stdin=subprocess.PIPE,

@@ -49,18 +49,25 @@ def read(path: str | os.PathLike[str]) -> Artifact:
     understood, `OSError` if it can't be opened.
     """
     path = Path(path)
-    span, value, graph = (0, 0), None, False
     with path.open("rb") as file:
-        size = os.fstat(file.fileno()).st_size
-        for field in fields(file, 0, size, what=str(path)):
-            graph = graph or field.number == _GRAPH
-            if field.number == _METADATA:
-                entry = {f.number: f for f in fields(file, field.start, field.end, what=str(path))}
-                if _ENTRY_KEY in entry and _bytes(file, entry[_ENTRY_KEY]) == KEY and _ENTRY_VALUE in entry:
-                    span, value = (field.tag, field.end), _bytes(file, entry[_ENTRY_VALUE])
+        return Artifact(path, *read_card(file, what=str(path)))
+
+
+def read_card(file: BinaryIO, *, what: str) -> tuple[Card | None, tuple[int, int]]:
+    """Read the card of an open ONNX file, which can seek, and where its entry lies; `what` names the file in errors.
+
+    Raises what `read` raises. A few short reads: cheap of a file far away, too.
+    """
+    span, value, graph = (0, 0), None, False
+    for field in fields(file, 0, file.seek(0, os.SEEK_END), what=what):
+        graph = graph or field.number == _GRAPH
+        if field.number == _METADATA:
+            entry = {f.number: f for f in fields(file, field.start, field.end, what=what)}
+            if _ENTRY_KEY in entry and _bytes(file, entry[_ENTRY_KEY]) == KEY and _ENTRY_VALUE in entry:
+                span, value = (field.tag, field.end), _bytes(file, entry[_ENTRY_VALUE])
     if not graph:
-        raise ArtifactError(f"{path} is not an ONNX file: it holds no graph.")
-    return Artifact(path, None if value is None else Card.decode(value), span)
+        raise ArtifactError(f"{what} is not an ONNX file: it holds no graph.")
+    return None if value is None else Card.decode(value), span
 
 
 def verify(artifact: Artifact) -> None:

@@ -56,8 +56,20 @@ class ImageInput(msgspec.Struct, frozen=True, kw_only=True):
         return 1 if self.color == "L" else 3
 
 
+class TensorInput(msgspec.Struct, frozen=True, kw_only=True):
+    """An array that the graph takes as it is: its name there, its dtype (NumPy's name, ``"bfloat16"`` or ``"string"``), and its shape,
+    None for each side that may have any length.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+
+
 class Output(msgspec.Struct, frozen=True, kw_only=True):
-    """One output of the graph: its name there, and the role it plays in the task (``"logits"``, ``"probabilities"``)."""
+    """One output of the graph: its name there, and the role it plays in the task (``"logits"``, ``"probabilities"``,
+    ``"tensor"``).
+    """
 
     name: str
     role: str
@@ -87,6 +99,7 @@ class Tensor(msgspec.Struct, frozen=True, kw_only=True):
 class Golden(msgspec.Struct, frozen=True, kw_only=True):
     """One batch of graph inputs with the outputs that the training framework itself computed for these weights.
 
+    Of an int8 graph, whose answers are its own, the outputs are those that ONNX Runtime computed when it was quantised.
     An output passes when ``max|got - expected| <= tolerance * max(1, max|expected|)``.
     """
 
@@ -95,8 +108,24 @@ class Golden(msgspec.Struct, frozen=True, kw_only=True):
     tolerance: float
 
 
+class Precision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """In which precision a graph computes, if not in float32, and what that changed.
+
+    `name` is ``"fp16"`` or ``"int8"``. The rest was measured on `images` images, which also calibrated an int8 graph: `agreement` is the
+    share of them whose top class is the one of the float32 model, `difference` the mean absolute difference of the scores (0 to 1);
+    `accuracy_before` and `accuracy_after` are known where the images' classes are.
+    """
+
+    name: str
+    images: int = 0
+    agreement: float | None = None
+    difference: float | None = None
+    accuracy_before: float | None = None
+    accuracy_after: float | None = None
+
+
 class Card(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The definition of one version of one model.
+    """The definition of one version of one model, which takes images, described by `input`, or else the arrays of `inputs`.
 
     `digest` is ``"sha256:<hex>"`` of the artifact's bytes outside the card itself; `version` the number under which a store
     published it. Both are filled in by whoever writes the artifact.
@@ -104,7 +133,8 @@ class Card(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     name: str
     task: str
-    input: ImageInput
+    input: ImageInput | None = None
+    inputs: tuple[TensorInput, ...] = ()
     outputs: tuple[Output, ...]
     source: Source
     labels: tuple[str, ...] = ()
@@ -112,6 +142,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     version: int | None = None
     digest: str | None = None
     golden: Golden | None = None
+    precision: Precision | None = None
 
     def encode(self) -> bytes:
         """Return the card as compact JSON, without metrics that aren't finite: JSON has no number for them."""

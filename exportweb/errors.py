@@ -17,7 +17,8 @@ client of the server caused derive from `RequestError` and carry the HTTP status
         ├── TooSlow          408
         ├── TooLarge         413
         ├── NotAnImage       415
-        ├── TornImage        422
+        ├── BadInput         422
+        │   └── TornImage    an image that is cut short or damaged
         └── Overloaded       503
 """
 
@@ -86,10 +87,14 @@ class NotAnImage(RequestError):
     status = 415
 
 
-class TornImage(RequestError):
-    """The body begins as an image but can't be decoded."""
+class BadInput(RequestError):
+    """The body can be read, but what it holds isn't what the model takes."""
 
     status = 422
+
+
+class TornImage(BadInput):
+    """The body begins as an image but can't be decoded."""
 
 
 class Overloaded(RequestError):

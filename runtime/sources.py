@@ -1,12 +1,17 @@
-"""Where versions come from: the folder of a store, or one file that is replaced. Both say which file should serve now."""
+"""Where versions come from: a store's folder or URL, or one file that is replaced. All say which file should serve now."""
 
 from __future__ import annotations
 
+import importlib
 import os
+import threading
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
-from exportweb.store import LATEST, REFUSALS, SUFFIXES, Refusal, Store
+from exportweb.card import Card
+from exportweb.runtime.watch import changes
+from exportweb.store import LATEST, REFUSALS, SUFFIXES, Refusal, Store, place
 
 Fingerprint = tuple[int, int, int]
 """Inode, size in bytes, time of the last change in ns: another file, or a file that is being written, has another one."""
@@ -26,82 +31,118 @@ class Candidate(NamedTuple):
 
 
 class Source(Protocol):
-    """What the builder asks; every call looks again."""
+    """What the builder asks, in one thread."""
 
-    folder: Path
+    def changes(self, stop: threading.Event) -> Iterator[None]:
+        """Yield whenever something may have changed, now and then if nothing has; end soon after `stop` is set."""
 
     def candidate(self) -> Candidate | None:
         """Return the file that should serve, None while there is none; raise `StoreError` if that can't be told."""
 
-    def versions(self) -> dict[int, Path]:
-        """Return all versions that are there, by number, oldest first."""
+    def versions(self) -> list[int]:
+        """Return the numbers of all versions that are there, oldest first."""
+
+    def version(self, number: int) -> Candidate | None:
+        """Return a version, as if it should serve; None if it can't be had."""
+
+    def card(self, number: int) -> Card | None:
+        """Read a version's card; raise `ExportwebError` or `OSError` if that can't be done."""
 
     def refusals(self) -> list[Refusal]:
         """Return what the trainer did not publish, oldest first."""
 
-    def concerns(self, name: str) -> bool:
-        """Whether a change of the file `name` in `folder` can mean anything."""
+    def close(self) -> None:
+        """Leave nothing behind."""
 
 
 class StoreSource:
-    """A store: `LATEST` is the authority."""
+    """A store in a folder: `LATEST` is the authority. Every call looks again."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self._folder = folder
         self._store = Store(folder)
+
+    def changes(self, stop: threading.Event) -> Iterator[None]:
+        """Watch `LATEST`, refusals and versions; not the files that a publisher still writes."""
+        return changes(self._folder, _concerns_a_store, stop)
 
     def candidate(self) -> Candidate | None:
         """Return the version that `LATEST` names."""
         latest = self._store.latest()
         if latest is None:
             return None
-        path = next((p for n, p in self._store.versions().items() if n == latest.number), self.folder / f"{latest.number:06d}{SUFFIXES[0]}")
-        return Candidate(path, latest.number, latest.rollback, fingerprint(path))
+        return self.version(latest.number)._replace(rollback=latest.rollback)
 
-    def versions(self) -> dict[int, Path]:
+    def versions(self) -> list[int]:
         """Return the store's versions."""
-        return self._store.versions()
+        return list(self._store.versions())
+
+    def version(self, number: int) -> Candidate:
+        """Return a version, whether or not it is there."""
+        path = self._folder / self._store.versions().get(number, f"{number:06d}{SUFFIXES[0]}")
+        return Candidate(path, number, False, fingerprint(path))
+
+    def card(self, number: int) -> Card | None:
+        """Read a version's card."""
+        return self._store.card(number)
 
     def refusals(self) -> list[Refusal]:
         """Return the store's refusals."""
         return self._store.refusals()
 
-    def concerns(self, name: str) -> bool:
-        """`LATEST`, refusals and versions; not the files that a publisher still writes."""
-        return name in (LATEST, REFUSALS) or (name.endswith(SUFFIXES) and not name.startswith("."))
+    def close(self) -> None:
+        """Nothing was made."""
 
 
 class FileSource:
     """One file, which serves, and serves again when it is replaced."""
 
     def __init__(self, path: Path) -> None:
-        self.folder = path.parent
         self._path = path
+
+    def changes(self, stop: threading.Event) -> Iterator[None]:
+        """Watch only the file itself."""
+        return changes(self._path.parent, self._path.name.__eq__, stop)
 
     def candidate(self) -> Candidate | None:
         """Return the file, if it is there."""
         found = fingerprint(self._path)
         return None if found is None else Candidate(self._path, None, False, found)
 
-    def versions(self) -> dict[int, Path]:
+    def versions(self) -> list[int]:
         """A single file has no numbered versions beside it."""
-        return {}
+        return []
+
+    def version(self, number: int) -> None:
+        """A single file has no numbered versions beside it."""
+
+    def card(self, number: int) -> None:
+        """A single file has no numbered versions beside it."""
 
     def refusals(self) -> list[Refusal]:
         """A single file has no refusals."""
         return []
 
-    def concerns(self, name: str) -> bool:
-        """Only the file itself."""
-        return name == self._path.name
+    def close(self) -> None:
+        """Nothing was made."""
 
 
-def open_source(path: str | os.PathLike[str]) -> Source:
-    """Return the source at a path: a folder is a store; what isn't there yet is a file if its name ends like one."""
-    path = Path(path).absolute()
+def open_source(location: str | os.PathLike[str]) -> Source:
+    """Return the source at a location: a URL or a folder is a store; what isn't there yet is a file if its name ends like one.
+
+    Raises `StoreError` for a URL that can't be used here.
+    """
+    where = place(location)
+    if isinstance(where, str):
+        return cast(Source, importlib.import_module("exportweb.runtime.bucket").BucketSource(where))
+    path = where.absolute()
     if path.is_dir() or (not path.exists() and path.suffix not in SUFFIXES):
         return StoreSource(path)
     return FileSource(path)
+
+
+def _concerns_a_store(name: str) -> bool:
+    return name in (LATEST, REFUSALS) or (name.endswith(SUFFIXES) and not name.startswith("."))
 
 
 def fingerprint(path: Path) -> Fingerprint | None:

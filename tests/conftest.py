@@ -13,6 +13,7 @@ from PIL import Image
 from serving import COLOURS, Artifacts, Server
 
 if TYPE_CHECKING:
+    from digits import Digits
     from exportweb.exporters.exporter import Exporter
 
 LABELS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
@@ -99,6 +100,15 @@ def live_server(tmp_path: Path, ten_classes: Exporter) -> Iterator[LiveServer]:
 
 
 @pytest.fixture(scope="session")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Digits:
+    """A classifier trained on handwritten digits, with its artifact and images."""
+    pytest.importorskip("torch")
+    from digits import Digits
+
+    return Digits(tmp_path_factory.mktemp("digits"))
+
+
+@pytest.fixture(scope="session")
 def artifacts() -> Artifacts:
     """A writer of small artifacts that name colours."""
     return Artifacts()
@@ -129,3 +139,22 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     for server in servers:
         if server.process.poll() is None:
             server.stop()
+
+
+@pytest.fixture(scope="session")
+def _endpoint() -> Iterator[Any]:
+    pytest.importorskip("moto")
+    pytest.importorskip("s3fs")
+    from buckets import Endpoint
+
+    with Endpoint() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def endpoint(_endpoint: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A real S3 endpoint with a bucket, named by the environment; see `buckets.Endpoint`."""
+    for name, value in _endpoint.env.items():
+        monkeypatch.setenv(name, value)
+    yield _endpoint
+    _endpoint.failing, _endpoint.delay = False, 0.0

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from exportweb.cli.paths import artifact_path, refuse_torchscript
+from exportweb.cli.paths import artifact_path, location, refuse_torchscript
 from exportweb.cli.table import metrics, size, table, when
 
 if TYPE_CHECKING:
-    from exportweb.card import Card, ImageInput, Tensor
+    from exportweb.card import Card, ImageInput, Precision, Tensor
 
 _FIRST = 8  # labels shown
 _RESIZE = {
@@ -25,9 +25,9 @@ _RESIZE = {
 
 
 @click.command
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=location)
 @click.option("--json", "as_json", is_flag=True, help="For a program: the card without its golden arrays.")
-def command(path: Path, as_json: bool) -> None:
+def command(path: Path | str, as_json: bool) -> None:
     """Show what PATH, an ONNX file or a store's latest version, says about itself.
 
     Ends with 1 if the file is torn or was altered.
@@ -53,7 +53,8 @@ def command(path: Path, as_json: bool) -> None:
         click.echo(
             f"{path} ({size(count)}) is an ONNX file without a card. To serve it, say what it is:\n"
             f"  exportweb serve {path} --task image-classification --labels labels.txt "
-            "--mean 0.485,0.456,0.406 --std 0.229,0.224,0.225"
+            "--mean 0.485,0.456,0.406 --std 0.229,0.224,0.225\n"
+            f"or send its inputs as arrays:\n  exportweb serve {path} --task tensor"
         )
     else:
         digest = "none" if card.digest is None else f"{card.digest[:23]}… {'does NOT match' if torn else 'verified'}"
@@ -66,7 +67,10 @@ def command(path: Path, as_json: bool) -> None:
 
 def _rows(card: Card) -> Iterator[tuple[str, str]]:
     yield "task", card.task
-    yield from _input(card.input)
+    if card.input is not None:
+        yield from _input(card.input)
+    for spec in card.inputs:
+        yield "input", f"{spec.name}: {spec.dtype} [{', '.join('N' if side is None else str(side) for side in spec.shape)}]"
     yield (
         "outputs",
         ", ".join(output.name if output.name == output.role else f"{output.name} ({output.role})" for output in card.outputs),
@@ -74,6 +78,8 @@ def _rows(card: Card) -> Iterator[tuple[str, str]]:
     if card.labels:
         more = f", … {card.labels[-1]}" if len(card.labels) > _FIRST else ""
         yield "labels", f"{len(card.labels)}: {', '.join(card.labels[:_FIRST])}{more}"
+    if card.precision is not None:
+        yield "precision", precision(card.precision)
     source = card.source
     marks = [f"{name} {value}" for name, value in (("epoch", source.epoch), ("step", source.step)) if value is not None]
     yield "source", ", ".join([f"{source.framework} {source.model}", *marks])
@@ -88,6 +94,18 @@ def _rows(card: Card) -> Iterator[tuple[str, str]]:
         yield "golden", f"{arrow}, tolerance {card.golden.tolerance:g}"
     else:
         yield "golden", "none"
+
+
+def precision(of: Precision) -> str:
+    """Return in which precision a graph computes, and what that changed, as people read it."""
+    parts = [of.name]
+    if of.agreement is not None:
+        parts.append(f"top class as in fp32 on {of.agreement:.2%} of {of.images} images")
+    if of.difference is not None:
+        parts.append(f"scores {of.difference:.4f} off")
+    if of.accuracy_before is not None and of.accuracy_after is not None:
+        parts.append(f"accuracy {of.accuracy_before:.4f} in fp32, {of.accuracy_after:.4f} now")
+    return ", ".join(parts)
 
 
 def _input(image: ImageInput) -> Iterator[tuple[str, str]]:

@@ -25,6 +25,16 @@ def numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> tu
         raise click.BadParameter(f"{value!r} should be numbers with commas between them, such as 0.485,0.456,0.406.") from None
 
 
+def pixels(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, int] | None:
+    """Read a side, or height x width; a click callback."""
+    if value is None:
+        return None
+    sides = value.lower().split("x")
+    if len(sides) > 2 or not all(side.isdecimal() and int(side) > 0 for side in sides):
+        raise click.BadParameter(f"{value!r} should be a number of pixels, such as 224, or height x width, such as 224x320.")
+    return int(sides[0]), int(sides[-1])
+
+
 DEVICE = click.option(
     "--device",
     default="auto",

@@ -8,18 +8,18 @@ from typing import Any
 import click
 
 from exportweb.cli.options import DEVICE
-from exportweb.cli.paths import artifact_path, refuse_torchscript
+from exportweb.cli.paths import artifact_path, location, refuse_torchscript
 from exportweb.cli.table import table
 
 
 @click.command
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", type=location)
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=click.Path(path_type=Path, allow_dash=True))
 @click.option("--top-k", type=click.IntRange(min=1), help="Labels per image; 5 if the model has as many.")
 @click.option("--json", "as_json", is_flag=True, help="For a program: one list with an entry per image.")
 @DEVICE
-def command(path: Path, images: tuple[Path, ...], top_k: int | None, as_json: bool, device: str) -> None:
-    """Ask the model at PATH about each IMAGE (- is stdin).
+def command(path: Path | str, images: tuple[Path, ...], top_k: int | None, as_json: bool, device: str) -> None:
+    """Ask the model at PATH about each IMAGE (- is stdin), or about arrays: .npy, .npz or JSON files.
 
     Ends with 1 if one of them couldn't be answered.
     """
@@ -49,7 +49,9 @@ def command(path: Path, images: tuple[Path, ...], top_k: int | None, as_json: bo
         if not as_json:
             if len(images) > 1:
                 click.echo(f"{image}")
-            click.echo(table([(f"{entry['score']:.4f}", entry["label"]) for entry in result]))
+            labels = predictor.card.task == "image-classification"
+            text = table([(f"{entry['score']:.4f}", entry["label"]) for entry in result]) if labels else msgspec.json.encode(result)
+            click.echo(text)
     if as_json:
         click.echo(msgspec.json.format(msgspec.json.encode(found)))
     if failed:

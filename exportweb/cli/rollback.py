@@ -6,11 +6,13 @@ from pathlib import Path
 
 import click
 
+from exportweb.cli.paths import store_location
+
 
 @click.command
-@click.argument("store", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("store", type=store_location)
 @click.option("--to", "number", type=click.IntRange(min=1), required=True, metavar="N", help="The version to serve again.")
-def command(store: Path, number: int) -> None:
+def command(store: Path | str, number: int) -> None:
     """Point STORE back to version N; servers follow at once."""
     from exportweb.store import Store
 

@@ -6,12 +6,12 @@ import importlib
 import logging
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from exportweb.cli.options import DEVICE, numbers
-from exportweb.cli.paths import refuse_torchscript
+from exportweb.cli.paths import location, refuse_torchscript
 from exportweb.cli.table import metrics
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"
 
 
 @click.command(context_settings={"auto_envvar_prefix": "EXPORTWEB", "show_default": True})
-@click.argument("path", type=click.Path(path_type=Path), envvar="EXPORTWEB_PATH")
+@click.argument("path", type=location, envvar="EXPORTWEB_PATH")
 @click.option("--host", default="127.0.0.1", help="Address to listen on; 0.0.0.0 for all.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, help="0 takes a free one.")
 @DEVICE
@@ -39,7 +39,15 @@ _INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="Threads per run of the model; 0: as the runtime sees fit.")
 @click.option("--max-queue", type=click.IntRange(min=1), default=256, help="Requests that may wait; beyond them 503.")
 @click.option("--max-upload", type=click.IntRange(min=1), default=20_000_000, help="Bytes of a request; beyond them 413.")
-@click.option("--max-pixels", type=click.IntRange(min=1), default=50_000_000, help="Pixels of an image; beyond them 413.")
+@click.option(
+    "--max-pixels", type=click.IntRange(min=1), default=50_000_000, help="Pixels of an image, or values of arrays; beyond them 413."
+)
+@click.option(
+    "--decode",
+    type=click.Choice(["exact", "fast"]),
+    default="exact",
+    help="How JPEGs are decoded; fast: scaled down on the way where they are much larger than the model's input.",
+)
 @click.option(
     "--cors",
     multiple=True,
@@ -47,7 +55,7 @@ _INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"
     help="A site whose pages may ask, such as https://example.org, or *; may be repeated.",
 )
 @click.option("--log-level", type=click.Choice(_LEVELS), default="info")
-@click.option("--task", help="For an ONNX file without a card: image-classification.")
+@click.option("--task", help="For an ONNX file without a card: image-classification, or tensor for arrays in and out.")
 @click.option("--labels", type=_FILE, help="... a text file with one label per line.")
 @click.option("--mean", callback=numbers, metavar="M,M,M", help="... per channel, of pixels in 0..1.")
 @click.option("--std", callback=numbers, metavar="S,S,S", help="... per channel, of pixels in 0..1.")
@@ -57,7 +65,7 @@ _INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"
 @click.option("--probabilities", is_flag=True, help="... it ends in a softmax.")
 @click.option("--exit-with-stdin", is_flag=True, hidden=True, help="Stop when stdin ends.")
 def command(
-    path: Path,
+    path: Path | str,
     host: str,
     port: int,
     device: str,
@@ -66,12 +74,13 @@ def command(
     max_queue: int,
     max_upload: int,
     max_pixels: int,
+    decode: Literal["exact", "fast"],
     cors: tuple[str, ...],
     log_level: str,
     exit_with_stdin: bool,
     **foreign: Any,
 ) -> None:
-    """Serve PATH, an ONNX file or a folder of versions, on the web.
+    """Serve PATH, an ONNX file or a store of versions (a folder or a URL such as s3://bucket/runs/flowers), on the web.
 
     New versions are swapped in as they appear. Each option is also an environment variable, such as EXPORTWEB_PORT.
     """
@@ -82,9 +91,20 @@ def command(
     from exportweb.runtime import ServedModel
 
     logging.basicConfig(format="exportweb: %(message)s")
-    model = ServedModel(path, device=device, threads=threads, max_batch=max_batch, max_queue=max_queue, max_pixels=max_pixels, card=card)
+    model = ServedModel(
+        path,
+        device=device,
+        threads=threads,
+        max_batch=max_batch,
+        max_queue=max_queue,
+        max_pixels=max_pixels,
+        decoding=decode,
+        card=card,
+    )
     log.setLevel(log_level.upper())
-    if path.is_file():
+    if card is not None and card.task == "tensor" and foreign.get("task") is None:
+        log.info("%s has no card and takes no images, so it is served as arrays in, arrays out (--task tensor)", path)
+    if isinstance(path, Path) and path.is_file():
         model.start(wait=True)  # if it can't be served, that is this command's own error
         if model.current is not None:
             log.info("version %d serves%s", model.current.version, _about(model.current))
@@ -96,7 +116,7 @@ def command(
 
     from exportweb.web import run
 
-    name = model.predictor.card.name if model.predictor else path.resolve().name
+    name = model.predictor.card.name if model.predictor else path.resolve().name if isinstance(path, Path) else path.rpartition("/")[2]
     run(
         model,
         name=name,
@@ -109,14 +129,14 @@ def command(
     )
 
 
-def _card(path: Path, foreign: dict[str, Any]) -> Card | None:
+def _card(path: Path | str, foreign: dict[str, Any]) -> Card | None:
     """Return the card to serve a file with: its own (None), or one made from the options."""
     context = click.get_current_context()
     given = [name for name in foreign if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT]
     options = ", ".join("--" + name.replace("_", "-") for name in given)
-    if path.is_dir():
+    if isinstance(path, str) or path.is_dir():
         if given:
-            raise click.ClickException(f"{options} say what a single ONNX file without a card is; {path} is a folder of versions.")
+            raise click.ClickException(f"{options} say what a single ONNX file without a card is; {path} is a store of versions.")
         return None
     if not path.exists():
         raise click.ClickException(

@@ -2,38 +2,42 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
 
+from exportweb.cli.paths import store_location
 from exportweb.cli.table import metrics, size, table, when
 
 
 @click.command
-@click.argument("store", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.argument("store", type=store_location)
 @click.option("--json", "as_json", is_flag=True, help="For a program.")
-def command(store: Path, as_json: bool) -> None:
+def command(store: Path | str, as_json: bool) -> None:
     """List the versions in STORE, oldest first."""
     import msgspec
 
-    from exportweb import artifact
     from exportweb.errors import ExportwebError
     from exportweb.store import Store
 
     versions = Store(store)
-    latest = versions.latest()
+    latest, pinned, best = versions.latest(), versions.pinned(), versions.best()
     found: list[dict[str, object]] = []
     rows = [("version", "", "epoch", "metrics", "created", "size")]
     for number, path in versions.versions().items():
         current = latest is not None and latest.number == number
-        entry: dict[str, object] = {"version": number, "latest": current, "file": path.name, "error": None}
+        entry: dict[str, object] = {"version": number, "latest": current, "pinned": number in pinned, "best": number == best}
+        entry |= {"file": path.name, "error": None}
+        card, count = None, 0
         try:
-            count = entry["size"] = path.stat().st_size
-            card = artifact.read(path).card if path.suffix == ".onnx" else None
-        except FileNotFoundError:  # pruned while we looked
-            continue
-        except (ExportwebError, OSError) as error:
-            card, entry["error"] = None, str(error)
+            with versions.open(number) as file:
+                count = entry["size"] = file.seek(0, os.SEEK_END)
+            card = versions.card(number) if path.suffix == ".onnx" else None
+        except ExportwebError as error:
+            if number not in versions.versions():  # pruned while we looked
+                continue
+            entry["error"] = str(error)
         source = card.source if card else None
         entry |= {
             "epoch": source and source.epoch,
@@ -42,7 +46,9 @@ def command(store: Path, as_json: bool) -> None:
             "created": source and source.created,
         }
         found.append(entry)
-        state = ("latest, by rollback" if latest.rollback else "latest") if latest and current else ""
+        served = "latest, by rollback" if latest and latest.rollback else "latest"
+        marks = {served: current, "best": number == best, "pinned": number in pinned}
+        state = ", ".join(mark for mark, holds in marks.items() if holds)
         epoch = str(source.epoch) if source and source.epoch is not None else "-"
         what = "unreadable" if entry["error"] else metrics(source.metrics) if source else "-"
         rows.append((str(number), state, epoch, what, when(source.created if source else None), size(count)))

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import threading
+import time
 
+import msgspec
 import pytest
 import torch
 
 from exportweb import Store, artifact
+from exportweb.bucket import Bucket
 from exportweb.errors import StoreError
 from exportweb.exporters.publisher import Publisher
+from exportweb.lease import LOCK, Owner
 
 
 class SlowStore(Store):
@@ -18,10 +22,12 @@ class SlowStore(Store):
         self.free = threading.Event()
         self.free.set()
         self.full = False
+        self.attempts = 0
         self.writing = threading.Event()
 
     def publish(self, write, *, suffix=".onnx"):
         self.writing.set()
+        self.attempts += 1
         assert self.free.wait(30)
         if self.full:
             raise StoreError(f"The store {self.folder} can't be written: No space left on device.")
@@ -42,6 +48,14 @@ def publisher(store):
 
 def submit(publisher: Publisher, exporter, epoch: int) -> None:
     publisher.submit(exporter.graph, exporter.weights, exporter.card(exporter.graph, epoch=epoch))
+
+
+def until(condition) -> None:
+    """Wait for something that happens in the publisher's thread."""
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def epochs(store: Store) -> list[int | None]:
@@ -86,15 +100,89 @@ def test_what_is_published_is_what_was_submitted_not_what_training_made_of_it(pu
             head.copy_(before)
 
 
-def test_it_recovers_from_a_full_disk_by_itself(publisher, store, exporter, caplog):
+def test_a_version_that_the_store_does_not_take_is_tried_again_by_itself(publisher, store, exporter, caplog, monkeypatch):
+    monkeypatch.setattr("exportweb.exporters.publisher._PAUSE", 0.05)
     store.full = True
     submit(publisher, exporter, 1)
-    assert publisher.flush(30)
+    until(lambda: store.attempts >= 3)
+    assert caplog.text.count("epoch 1 could not be published") == 1  # however often it is tried
     assert "No space left on device" in caplog.text and "training goes on" in caplog.text
+    store.full = False
+    until(lambda: store.latest() is not None)
+    assert publisher.flush(30)
+    assert epochs(store) == [1]
+    assert "epoch 1 is version 1" in caplog.text
+
+
+def test_a_newer_version_takes_the_place_of_one_that_failed(publisher, store, exporter, caplog):
+    store.full = True
+    submit(publisher, exporter, 1)
+    until(lambda: "epoch 1 could not be published" in caplog.text)
     store.full = False
     submit(publisher, exporter, 2)
     assert publisher.flush(30)
     assert epochs(store) == [2]
+
+
+def test_flush_tries_once_more_now(publisher, store, exporter, caplog, monkeypatch):
+    monkeypatch.setattr("exportweb.exporters.publisher._PAUSE", 3600)
+    store.full = True
+    submit(publisher, exporter, 1)
+    assert not publisher.flush(30)
+    assert store.attempts == 2
+    store.full = False
+    assert publisher.flush(30)
+    assert epochs(store) == [1]
+
+
+def test_closing_gives_up_and_says_so(publisher, store, exporter, caplog):
+    store.full = True
+    submit(publisher, exporter, 7)
+    assert not publisher.flush(30)
+    publisher.close()
+    until(lambda: f"epoch 7 was given up; it is not in {store.location}" in caplog.text)
+    assert not publisher.flush(30)  # and does not wait for what will not come
+
+
+def test_a_store_that_another_trainer_took_over_is_left_alone(exporter, caplog):
+    store = Store("memory://taken-over")
+    with store.lock():
+        publisher = Publisher(store, keep=3)
+        submit(publisher, exporter, 1)
+        assert publisher.flush(30)
+        other = Owner(id="other", host="elsewhere", machine="", pid=7, renewed=time.time())
+        Bucket(store.location).put(LOCK, msgspec.json.encode(other))
+        for epoch in (2, 3):
+            submit(publisher, exporter, epoch)
+            assert publisher.flush(30)
+        publisher.close()
+    assert list(store.versions()) == [1]
+    assert caplog.text.count("taken over by another process (pid 7 on elsewhere)") == 1
+
+
+def test_the_best_version_stays(store, exporter):
+    publisher = Publisher(store, keep=1, best="accuracy")
+    for epoch, accuracy in enumerate((0.5, 0.9, 0.6, 0.7), 1):
+        card = exporter.card(exporter.graph, epoch=epoch, metrics={"accuracy": accuracy})
+        publisher.submit(exporter.graph, exporter.weights, card)
+        assert publisher.flush(30)
+    publisher.close()
+    assert epochs(store) == [2, 4] and store.best() == 2
+
+
+def test_a_metric_has_a_name(store):
+    with pytest.raises(StoreError, match="should be a name such as 'accuracy'"):
+        Publisher(store, keep=1, best="-")
+
+
+def test_old_versions_that_can_not_be_deleted_are_no_failure_of_the_new_one(publisher, store, exporter, caplog):
+    (store.folder / "LATEST").parent.mkdir()
+    for number in range(1, 5):
+        (store.folder / f"{number:06d}.onnx").mkdir()  # unlink refuses folders
+    submit(publisher, exporter, 1)
+    assert publisher.flush(30)
+    assert store.latest().number == 5
+    assert "epoch 1 is version 5" in caplog.text and "old versions could not be deleted" in caplog.text
 
 
 def test_weights_that_are_not_finite_are_not_published_and_the_store_says_why(publisher, store, exporter, caplog):

@@ -7,13 +7,20 @@ import msgspec
 import pytest
 
 from exportweb import Card
-from exportweb.card import FORMAT
+from exportweb.card import FORMAT, Precision
 from exportweb.errors import CardError
 
 
 def test_what_is_encoded_is_decoded(card: Card) -> None:
     assert Card.decode(card.encode()) == card
     assert Card.decode(card.encode().decode()) == card
+
+
+def test_a_precision_travels_with_the_card_and_is_fp32_where_none_is_named(card: Card) -> None:
+    precision = Precision(name="int8", images=200, agreement=0.995, difference=0.002, accuracy_before=0.9, accuracy_after=0.895)
+    assert Card.decode(card.replace(precision=precision).encode()).precision == precision
+    assert "precision" not in json.loads(card.encode()) and Card.decode(card.encode()).precision is None
+    assert json.loads(card.replace(precision=Precision(name="fp16")).encode())["precision"] == {"name": "fp16"}
 
 
 def test_replace_changes_a_copy(card: Card) -> None:

@@ -14,7 +14,7 @@ from exportweb import Store, __version__
 from exportweb.cli.table import metrics, size, table, when
 from serving import Artifacts, Server
 
-COMMANDS = ["serve", "export", "predict", "inspect", "versions", "rollback"]
+COMMANDS = ["serve", "export", "predict", "inspect", "versions", "rollback", "pin"]
 
 
 def run(*args: object, stdin: bytes | None = None) -> subprocess.CompletedProcess[str]:

@@ -14,6 +14,7 @@ import pytest
 from exportweb import Store
 from exportweb.errors import StoreError, StoreLocked
 from exportweb.store import Latest
+from serving import Artifacts
 
 PUBLISHER = """
 import sys, time
@@ -140,6 +141,50 @@ def test_a_number_is_never_used_again(store: Store) -> None:
     assert store.publish(content()) == 4
 
 
+def test_pinned_versions_stay(store: Store) -> None:
+    for _ in range(5):
+        store.publish(content())
+    store.pin(1)
+    store.pin(2)
+    assert store.pinned() == {1, 2}
+    assert store.prune(2) == [3]
+    store.unpin(2)
+    assert store.prune(2) == [2]
+    assert list(store.versions()) == [1, 4, 5]
+    with pytest.raises(StoreError, match="has no version 3; it has 1, 4, 5"):
+        store.pin(3)
+    with pytest.raises(StoreError, match=r"Version 4 .* isn't pinned; pinned: 1"):
+        store.unpin(4)
+
+
+@pytest.mark.parametrize(("metric", "best"), [("accuracy", 2), ("-loss", 1), ("f1", None)])
+def test_the_best_version_stays(store: Store, artifacts: Artifacts, metric: str, best: int | None) -> None:
+    """2 has the highest accuracy and 1 the lowest loss of a number; 3 has none of the two."""
+    artifacts.publish(store, metrics={"accuracy": 0.8, "loss": 0.1})
+    artifacts.publish(store, metrics={"accuracy": 0.9, "loss": float("nan")})
+    artifacts.publish(store)
+    store.publish(content())  # no artifact: it doesn't compete
+    artifacts.publish(store, metrics={"accuracy": 0.7, "loss": 0.3})
+    assert store.prune(1, best=metric) == [number for number in (1, 2, 3, 4) if number != best]
+    assert store.best() == best
+
+
+def test_a_better_version_takes_the_place_of_the_best(store: Store, artifacts: Artifacts) -> None:
+    for accuracy in (0.5, 0.9, 0.6, 0.95, 0.7):
+        artifacts.publish(store, metrics={"accuracy": accuracy})
+        store.prune(1, best="accuracy")
+    assert list(store.versions()) == [4, 5] and store.best() == 4
+    assert Store(store.folder).prune(1, best="accuracy") == []  # another run knows it from the cards
+    assert store.prune(1) == [4] and store.best() is None
+
+
+@pytest.mark.parametrize("metric", ["", "-", " "])
+def test_a_metric_has_a_name(store: Store, metric: str) -> None:
+    store.publish(content())
+    with pytest.raises(StoreError, match="should be a name such as 'accuracy'"):
+        store.prune(1, best=metric)
+
+
 @pytest.mark.parametrize("text", ["", "\n", "garbage", "12", "../../etc/passwd", "\xff\xfe"])
 def test_a_latest_that_names_no_version_is_an_error(store: Store, text: str) -> None:
     store.publish(content())
@@ -240,7 +285,7 @@ def test_a_store_that_is_a_file_says_so(tmp_path: Path) -> None:
         store.versions()
     with pytest.raises(StoreError, match="can't be read"):
         store.latest()
-    with pytest.raises(StoreError, match="runs can't be written"):
+    with pytest.raises(StoreError, match="runs can't be read: Not a directory"):
         store.publish(content())
     with pytest.raises(StoreError, match="runs can't be locked"), store.lock():
         pass
