@@ -24,7 +24,7 @@ def traced():
     """A module and its graph."""
     torch.manual_seed(0)
     model = ImageModel(eval_copy(Tiny()), mean=MEAN, std=STD).eval()
-    return model, export_graph(model, torch.from_numpy(mosaic(image_input(example()), batch=2)))
+    return model, export_graph(model, torch.from_numpy(mosaic(image_input(example()), batch=2)), list(model.model.state_dict()))
 
 
 def test_the_graph_takes_images_as_bytes_in_batches_of_any_size(traced):
@@ -63,6 +63,16 @@ def test_without_its_weights_the_graph_answers_with_those_it_is_given(traced):
     assert np.abs(got - 1 - scores).max() < 1e-5
 
 
+def test_what_the_forward_makes_is_no_weight():
+    class Makes(Tiny):
+        def forward(self, x):
+            return super().forward(x) * torch.tensor([1.0, 2.0, 3.0, 4.0])
+
+    model = ImageModel(eval_copy(Makes()), mean=MEAN, std=STD).eval()
+    graph = export_graph(model, torch.from_numpy(mosaic(image_input(example()), batch=2)), list(model.model.state_dict()))
+    assert {port.name for port in onnxruntime.InferenceSession(graph.weightless).get_inputs()} - {"image"} <= set(model.model.state_dict())
+
+
 def test_convolution_and_normalisation_can_still_be_fused(traced, tmp_path):
     _, graph = traced
     options = onnxruntime.SessionOptions()
@@ -93,7 +103,7 @@ def test_weights_that_one_file_cannot_hold_are_refused_before_anything_is_traced
     with torch.device("meta"):
         model = ImageModel(nn.Linear(3, 2**28), mean=MEAN, std=STD)
     with pytest.raises(ExportError, match=r"take 4\.3 GB; an ONNX file .* holds 2 GB"):
-        export_graph(model, torch.zeros(2, 16, 16, 3, dtype=torch.uint8))
+        export_graph(model, torch.zeros(2, 16, 16, 3, dtype=torch.uint8), ["weight", "bias"])
 
 
 def test_a_model_that_cannot_be_traced_says_why():
@@ -103,4 +113,4 @@ def test_a_model_that_cannot_be_traced_says_why():
 
     model = ImageModel(DependsOnData(), mean=MEAN, std=STD)
     with pytest.raises(ExportError, match=r"PyTorch can't export this model to ONNX: .*data-dependent"):
-        export_graph(model, torch.zeros(2, 16, 16, 3, dtype=torch.uint8))
+        export_graph(model, torch.zeros(2, 16, 16, 3, dtype=torch.uint8), [])

@@ -99,3 +99,21 @@ def test_the_models_own_weights_are_untouched(model):
     before = {k: v.clone() for k, v in model.state_dict().items()}
     reason(model)
     assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+def test_each_use_of_a_tied_weight_is_asked_for():
+    class Shares(Tiny):
+        """Weighs its answer by one weight under two names."""
+
+        def __init__(self, *, bakes: bool):
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.tensor([2.0]))
+            self.small = self.scale
+            self.bakes = bakes
+
+        def forward(self, x):
+            small = torch.tensor([2.0]) if self.bakes and torch.compiler.is_compiling() else self.small
+            return super().forward(x) * self.scale + 0.01 * small
+
+    assert reason(Shares(bakes=False)) is None
+    assert reason(Shares(bakes=True)) == "scale and small are one tensor, but not all that it does is in the graph"

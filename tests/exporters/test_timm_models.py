@@ -53,27 +53,9 @@ def test_a_checkpoint_brings_its_number_of_classes(tmp_path):
     assert trained.state_dict()["fc.weight"].numpy().tobytes() in path.read_bytes()
 
 
-@pytest.mark.parametrize(
-    ("spec", "message"),
-    [
-        ("resnet50", "give one as timm/<name>"),
-        ("keras/resnet50", "give one as timm/<name>"),
-        ("timm/resnet5", "has no model 'resnet5'. Did you mean resnet"),
-    ],
-)
-def test_a_name_that_is_none_says_what_would_be(tmp_path, spec, message):
-    with pytest.raises(ExportError, match=message):
-        cli_export(spec, output=tmp_path / "m.onnx", checkpoint=None, labels=None, pretrained=False)
-
-
-def test_a_checkpoint_that_does_not_fit_says_so(tmp_path):
-    torch.save(Tiny().state_dict(), tmp_path / "tiny.pt")
-    with pytest.raises(ExportError, match=r"tiny\.pt doesn't fit test_resnet"):
-        cli_export("timm/test_resnet", output=tmp_path / "m.onnx", checkpoint=tmp_path / "tiny.pt", labels=None, pretrained=False)
-    (tmp_path / "text.pt").write_text("not weights")
-    with pytest.raises(ExportError, match=r"text\.pt can't be read as weights"):
-        cli_export("timm/test_resnet", output=tmp_path / "m.onnx", checkpoint=tmp_path / "text.pt", labels=None, pretrained=False)
-    assert not (tmp_path / "m.onnx").exists()
+def test_a_name_that_is_none_says_what_would_be(tmp_path):
+    with pytest.raises(ExportError, match=r"has no model 'resnet5'\. Did you mean resnet"):
+        cli_export("timm/resnet5", output=tmp_path / "m.onnx", checkpoint=None, labels=None, pretrained=False)
 
 
 def test_pretrained_weights_answer_with_the_names_of_imagenet():

@@ -5,7 +5,7 @@ import torch
 
 from exportweb.errors import ExportError
 from exportweb.exporters.frameworks import Hints, describe
-from exportweb.exporters.torch_modules import image_input
+from exportweb.exporters.torch_modules import channels, image_input, overrule
 from models import Tiny
 
 
@@ -34,3 +34,22 @@ def test_what_is_no_image_is_refused_with_its_shape(shape):
 def test_mean_and_std_need_a_value_for_each_channel():
     with pytest.raises(ExportError, match="std should have 3 values"):
         image_input(torch.zeros(3, 8, 8), std=(0.5,))
+
+
+def test_what_the_user_says_goes_before_what_a_framework_says():
+    said = image_input(torch.zeros(3, 32, 48), mean=(0.3, 0.4, 0.5), std=(0.1, 0.2, 0.3))
+    assert overrule(said, Hints()) == said
+    assert overrule(said, Hints(mean=(0.0, 0.1, 0.2))).mean == (0.0, 0.1, 0.2)
+    small = overrule(said, Hints(torch.zeros(3, 8, 8), std=(1.0, 1.0, 1.0)))
+    assert (small.height, small.width, small.mean, small.std) == (8, 8, said.mean, (1.0, 1.0, 1.0))
+    grey = overrule(said, Hints(torch.zeros(1, 8, 8)))
+    assert (grey.color, grey.mean, grey.std) == ("L", pytest.approx((0.4,)), pytest.approx((0.2,)))
+    with pytest.raises(ExportError, match="takes 3 channels but std has 2 values"):
+        overrule(said, Hints(std=(0.5, 0.5)))
+
+
+def test_the_first_convolution_says_how_many_channels():
+    assert channels(Tiny()) == 3
+    assert channels(torch.nn.Sequential(torch.nn.Conv2d(1, 8, 3), torch.nn.Conv2d(8, 8, 3))) == 1
+    with pytest.raises(ExportError, match="takes 4 channels; pictures have 3"):
+        channels(torch.nn.Conv2d(4, 8, 3))

@@ -68,6 +68,25 @@ def test_a_model_that_cannot_be_copied_says_so(model):
         eval_copy(model)
 
 
+def test_a_copy_of_a_compiled_forward_runs_the_copy(model):
+    images = torch.rand(2, *example().shape[1:])
+    model.forward = torch.compile(model.forward, backend="eager")
+    twin = eval_copy(model)
+    before = twin(images)
+    with torch.no_grad():
+        model.head.weight.fill_(9)
+    assert torch.equal(twin(images), before)
+
+
+def test_a_copy_computes_in_full_precision_where_accelerate_trains_in_half(model):
+    accelerate = pytest.importorskip("accelerate")
+    images = torch.rand(2, *example().shape[1:])
+    expected = eval_copy(model)(images)
+    prepared = accelerate.Accelerator(cpu=True, mixed_precision="bf16").prepare(model)
+    assert torch.equal(eval_copy(prepared)(images), expected)
+    assert not torch.equal(prepared.eval()(images), expected)
+
+
 def test_what_a_module_remembers_between_forwards_is_forgotten():
     class Remembers(nn.Module):
         def __init__(self):

@@ -1,0 +1,94 @@
+"""Weights that are spread over two processes, put together in one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from exportweb import Store
+from exportweb.exporters.sharded import is_sharded, plain_class
+from models import Tiny
+from published import answer, evaluate, sources, weights
+from ranks import run_ranks
+
+FSDP1 = """
+from torch.distributed.fsdp import FullyShardedDataParallel
+options = {{"use_orig_params": {}, "device_id": torch.device("cpu")}}
+model.head = FullyShardedDataParallel(model.head, **options)
+model = FullyShardedDataParallel(model, **options)
+"""
+FSDP2 = """
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
+mesh = init_device_mesh("cpu", (2,))
+fully_shard(model.head, mesh=mesh)
+fully_shard(model, mesh=mesh)
+"""
+ATTACH = "hook = export_hook(model, to=folder / 'store', example=example(), every=2)\n"
+TRAIN = """
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+optimizer = torch.optim.SGD(model.parameters(), 0.1)
+for epoch in range(3):
+    model.train()
+    for batch in batches(2, seed=rank):
+        train_round(model, optimizer, [batch])
+    hook.step(accuracy=0.5)
+    hook.flush(60)
+state = get_model_state_dict(model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+if rank == 0:
+    torch.save(state, folder / "state.pt")
+hook.close()
+dist.destroy_process_group()
+"""
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(FSDP2 + ATTACH, id="fully_shard before the hook"),
+        pytest.param(ATTACH + FSDP2, id="the hook before fully_shard"),
+        pytest.param(FSDP1.format(False) + ATTACH, id="FullyShardedDataParallel"),
+        pytest.param(FSDP1.format(True) + ATTACH, id="FullyShardedDataParallel with the original parameters"),
+    ],
+)
+def test_every_rank_gives_its_part_and_rank_0_publishes(tmp_path, script):
+    done = run_ranks(script + TRAIN, tmp_path)
+    assert [p.returncode for p in done] == [0, 0], done[0].stderr + done[1].stderr
+    assert [(s.epoch, s.step) for s in sources(tmp_path / "store")] == [(2, 4), (3, 6)]  # the last by close()
+    state = torch.load(tmp_path / "state.pt")
+    last = Store(tmp_path / "store").path(2)
+    published = weights(last)
+    for name in ("conv.weight", "head.weight", "head.bias", "norm.running_mean"):
+        assert torch.equal(published[name], state[name]), name
+    model = Tiny()
+    model.load_state_dict(state)
+    torch.testing.assert_close(answer(last), evaluate(model), rtol=1e-4, atol=1e-5)
+
+
+def test_where_only_rank_0_evaluates_nobody_waits_for_ever(tmp_path):
+    """Epochs that nobody marks aren't published, and what could wait for a rank that is gone isn't tried."""
+    done = run_ranks(
+        FSDP2
+        + """
+hook = export_hook(model, to=folder / "store", example=example())
+optimizer = torch.optim.SGD(model.parameters(), 0.1)
+for epoch in range(2):
+    if rank == 0:
+        model.train()
+    train_round(model, optimizer, batches(2, seed=rank))
+    if rank == 0:
+        model.eval()
+if rank == 0:
+    hook.close()
+dist.destroy_process_group()
+""",
+        tmp_path,
+    )
+    assert [p.returncode for p in done] == [0, 0], done[0].stderr + done[1].stderr
+    assert "the model is sharded; its epochs become versions when every rank calls hook.step()" in done[0].stderr
+    assert sources(tmp_path / "store") == []
+
+
+def test_a_model_in_one_piece_is_not_sharded(model):
+    assert not is_sharded(model)
+    assert plain_class(model) is Tiny
