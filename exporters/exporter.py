@@ -12,11 +12,12 @@ import torch
 from torch import nn
 
 from exportweb import artifact
-from exportweb.card import Card, Output, Source
+from exportweb.card import Card, Output, Precision, Source
 from exportweb.errors import ExportError, Rejected
-from exportweb.exporters import frameworks, golden, proof, provenance
+from exportweb.exporters import frameworks, golden, half, proof, provenance
 from exportweb.exporters.beside import Beside
 from exportweb.exporters.graph import ImageModel, export_graph
+from exportweb.exporters.state import PlainState, matters
 from exportweb.exporters.template import Template
 from exportweb.exporters.unwrap import eval_copy, unwrap
 from exportweb.exporters.weights import Snapshot, Weights
@@ -33,12 +34,15 @@ class Graph:
 
     `twin` is the module that was traced, a copy for evaluation on the CPU; `layout` says for which weights the graph is valid, `names`
     which tensor of a snapshot is which weight; `whole` is the reason why new weights can't be put into it, None if they can.
+    `tolerance` is by how much ONNX Runtime's answer may differ from PyTorch's own float32 one.
     """
 
     def __init__(self, model: nn.Module, weights: Weights, description: frameworks.Description, beside: Beside) -> None:
         self._beside = beside
+        self.tolerance = golden.TOLERANCE
         self.layout = weights.layout()
         image = description.input
+        self.state = PlainState(weights)
         self.twin = ImageModel(eval_copy(model), mean=image.mean, std=image.std).eval()
         self.sample = golden.mosaic(image)
         example = golden.mosaic(image, batch=2)
@@ -58,18 +62,38 @@ class Graph:
             for name, i in weights.names.items()
             if name in made.names and made.tensors[made.names[name]].shape == weights.tensors[i].shape
         }
-        exported = export_graph(self.twin, torch.from_numpy(example))
+        exported = export_graph(self.twin, torch.from_numpy(example), self.names)
         self.template = Template(exported.whole, self.names)
         self._session = OnnxSession(exported.weightless, device="cpu", threads=_THREADS, optimize=False)
+        self.fp16 = False
         self.whole: str | None = None
 
     def borrow(self, snapshot: Snapshot) -> None:
         """Make the twin answer with the weights of a snapshot."""
         snapshot.lend(Weights(self.twin.model), self.names)
 
+    def to_half(self, snapshot: Snapshot) -> None:
+        """Make it a graph that holds and computes float16, into which a snapshot's weights are rounded while they are written.
+
+        Raises `ExportError` if a weight in `snapshot` is too large for that, or if the model answers too differently.
+        """
+        exported = half.half(b"".join(self.template.fill(snapshot.tensors)), self.names)
+        self.template = Template(exported.whole, self.names)
+        self._session = OnnxSession(exported.weightless, device="cpu", threads=_THREADS, optimize=False)
+        self.fp16, self.tolerance = True, half.TOLERANCE
+        self.borrow(snapshot)
+        off = golden.difference(self.answer(snapshot, self.sample), golden.eager(self.twin, self.sample))
+        if off > self.tolerance:
+            raise ExportError(
+                f"In float16 the model's answer is {off:.1e} off PyTorch's in float32; allowed is {self.tolerance:.0e}. "
+                "Publish it in float32: precision='fp32'."
+            )
+
     def answer(self, snapshot: Snapshot, images: np.ndarray) -> np.ndarray:
         """Return what ONNX Runtime answers with the weights of a snapshot, from where they lie: float32 [N, classes]."""
         weights = {p.name: snapshot.tensors[self.names[p.name]].numpy() for p in self._session.inputs if p.name in self.names}
+        if self.fp16:
+            weights = {name: half.rounded(weight, name) if weight.dtype == np.float32 else weight for name, weight in weights.items()}
         return self._session.run({**weights, "image": images})["logits"]
 
     def write(self, file: BinaryIO, snapshot: Snapshot, card: Card) -> Card:
@@ -89,11 +113,9 @@ class Graph:
         finally:
             answer = expected.result()  # whatever happens, the snapshot is no longer in use
         off = golden.difference(got, answer)
-        if off > golden.TOLERANCE:
-            raise Rejected(
-                f"The golden sample failed: ONNX Runtime's answer is {off:.1e} off PyTorch's; allowed is {golden.TOLERANCE:.0e}."
-            )
-        card = card.replace(golden=golden.golden(self.sample, answer), digest=digest)
+        if off > self.tolerance:
+            raise Rejected(f"The golden sample failed: ONNX Runtime's answer is {off:.1e} off PyTorch's; allowed is {self.tolerance:.0e}.")
+        card = card.replace(golden=golden.golden(self.sample, answer, tolerance=self.tolerance), digest=digest)
         file.write(artifact.card_entry(card))
         return card
 
@@ -111,7 +133,8 @@ class Graph:
 class Exporter:
     """Writes versions of one model.
 
-    The graph is traced and proved when the exporter is made, and again when weights have changed their names, shapes or dtypes.
+    The graph is traced and proved when the exporter is made, and again when weights have changed their names, shapes or dtypes, or a
+    plain attribute of a module has changed the model's answers.
     Raises `ExportError` if the model can't be exported.
     """
 
@@ -123,7 +146,9 @@ class Exporter:
         task: str | None = None,
         labels: Sequence[str] | None = None,
         hints: frameworks.Hints | None = None,
+        precision: str = "fp32",
     ) -> None:
+        self.fp16 = half.wanted(precision)
         if task not in (None, TASK):
             raise ExportError(f"task={task!r} is not one that exportweb exports; it exports {TASK!r}.")
         self.model = unwrap(model)
@@ -139,18 +164,26 @@ class Exporter:
         self.packages = provenance.packages((*self.description.packages, "onnx", "onnxscript", "onnxruntime", "pillow"))
         self.commit = provenance.commit()
 
+    def watch(self, model: nn.Module) -> None:
+        """Write versions of another copy of the model from now on."""
+        self.model = unwrap(model)
+        self.weights = Weights(self.model)
+
     def current_graph(self) -> Graph:
-        """Return the graph for the weights as they are now, traced again where the old one no longer holds."""
-        weights = self.weights.refreshed()
-        if weights is not self.weights:
-            self.weights = weights
-            if weights.layout() != self.graph.layout:
-                log.info("exportweb: the model has changed its weights' names or shapes; exporting its graph again")
-                self.graph = self._trace()
-                return self.graph
-        if self.graph.whole is not None:
+        """Return the graph for the model as it is now, traced again where the old one no longer holds."""
+        self.weights = self.weights.refreshed()
+        if self.weights.layout() != self.graph.layout:
+            log.info("exportweb: the model has changed its weights' names or shapes; exporting its graph again")
+            self.graph = self._trace()
+        elif self.graph.whole is not None:
             whole, self.graph = self.graph.whole, Graph(self.model, self.weights, self.description, self.beside)
             self.graph.whole = whole
+            if self.fp16:
+                self._to_half(self.graph, Snapshot(self.weights))
+        elif (changed := self.graph.state.changed(self.weights)) and matters(self.model, self.graph.twin, changed, self.graph.sample):
+            names = ", ".join(sorted(f"{path}.{name}".strip(".") or "its class" for path, name in changed))
+            log.warning("exportweb: %s changed and the model's answers with it; exporting its graph again, which takes seconds", names)
+            self.graph = self._trace()
         return self.graph
 
     def card(self, graph: Graph, *, epoch: int | None = None, step: int | None = None, metrics: Mapping[str, float] | None = None) -> Card:
@@ -171,6 +204,7 @@ class Exporter:
                 packages=self.packages,
                 git=self.commit,
             ),
+            precision=Precision(name="fp16") if self.fp16 else None,
         )
 
     def _trace(self) -> Graph:
@@ -184,7 +218,15 @@ class Exporter:
                 self.name,
                 graph.whole,
             )
+        if self.fp16:
+            self._to_half(graph, snapshot)
         return graph
+
+    def _to_half(self, graph: Graph, snapshot: Snapshot) -> None:
+        """Convert a graph, once it is proved, with the weights as they are; `snapshot` is memory for them."""
+        snapshot.take(self.weights)
+        snapshot.wait()
+        graph.to_half(snapshot)
 
     def _labels(self, classes: int) -> tuple[str, ...]:
         for labels in (self.labels, self.description.labels):
@@ -198,8 +240,7 @@ class Exporter:
 def default_name(model: nn.Module) -> str:
     """Return what a model is called when nobody says: its architecture, as its framework names it, or its class."""
     inner = unwrap(model)
-    cfg = getattr(inner, "pretrained_cfg", None) or {}
-    return str(cfg.get("architecture") or type(inner).__name__)
+    return frameworks.adapter(inner).architecture(inner)
 
 
 def _classes(logits: np.ndarray) -> int:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 import torch
 from torch import nn
 
 from exportweb.atomic import replace_file
-from exportweb.errors import ExportError
+from exportweb.exporters import named, torch_modules
 from exportweb.exporters.exporter import Exporter
 from exportweb.exporters.frameworks import Hints
+from exportweb.exporters.precision import TOLERANCE, check, convert
 from exportweb.exporters.weights import Snapshot
 
 
@@ -27,12 +29,23 @@ def export(
     example: torch.Tensor | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
+    precision: Literal["fp32", "fp16", "int8"] = "fp32",
+    calibrate: str | os.PathLike[str] | None = None,
+    tolerance: float = TOLERANCE,
 ) -> Path:
     """Export a model, as it is, to one artifact; return its path. The options are those of `export_hook`.
+
+    In another `precision` than fp32 it is converted after that, as `exportweb.exporters.precision.convert` does it: `calibrate` is a
+    folder of images, `tolerance` the share of them whose top class may change.
 
     The file appears whole or not at all, after ONNX Runtime has answered its golden sample as PyTorch does. Raises `ExportError` if the
     model can't be exported, `Rejected` if its weights or answers are not finite, `OSError` if the file can't be written.
     """
+    if precision != "fp32":
+        check(precision, calibrate)
+        with tempfile.TemporaryDirectory(prefix="exportweb-") as folder:
+            whole = export(model, Path(folder) / "fp32.onnx", name=name, task=task, labels=labels, example=example, mean=mean, std=std)
+            return convert(whole, path, precision=precision, calibrate=calibrate, tolerance=tolerance)
     hints = Hints(example, None if mean is None else tuple(mean), None if std is None else tuple(std))
     exporter = Exporter(model, name=name, task=task, labels=labels, hints=hints)
     graph = exporter.current_graph()
@@ -48,17 +61,21 @@ def export(
     return target
 
 
-def cli_export(spec: str, *, output: Path, checkpoint: Path | None, labels: list[str] | None, pretrained: bool) -> Path:
-    """Export ``timm/<name>`` with random weights, timm's pretrained ones, or those in a checkpoint; return the artifact's path.
+def cli_export(
+    spec: str,
+    *,
+    output: Path,
+    checkpoint: Path | None = None,
+    labels: list[str] | None = None,
+    pretrained: bool = False,
+    size: tuple[int, int] | None = None,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+) -> Path:
+    """Export a model by name, as `exportweb.exporters.named.create` makes it; return the artifact's path.
 
-    Raises `ExportError` that names what was given and what would do.
+    `size` is (height, width) of its images, in pixels. Raises `ExportError` that names what was given and what would do.
     """
-    framework, _, name = spec.partition("/")
-    if framework != "timm" or not name:
-        raise ExportError(f"{spec!r} is not a model that exportweb can make; give one as timm/<name>, for example timm/resnet50.")
-    from exportweb.exporters import timm_models
-
-    model = timm_models.create(name, classes=None if labels is None else len(labels), checkpoint=checkpoint, pretrained=pretrained)
-    if labels is None and pretrained and checkpoint is None:
-        labels = timm_models.imagenet_labels(model)
-    return export(model, output, labels=labels)
+    model, known = named.create(spec, classes=None if labels is None else len(labels), checkpoint=checkpoint, pretrained=pretrained)
+    example = None if size is None else torch.zeros(1, torch_modules.channels(model), *size)
+    return export(model, output, labels=labels or known, example=example, mean=mean, std=std)

@@ -14,16 +14,20 @@ from typing import NamedTuple
 import torch
 
 from exportweb.artifact import fields
+from exportweb.exporters.half import rounded
 
 # Field numbers of ModelProto, GraphProto and TensorProto (onnx/onnx.proto).
-_GRAPH, _INITIALIZER, _NAME, _RAW_DATA = 7, 5, 8, 9
+_GRAPH, _INITIALIZER, _DATA_TYPE, _NAME, _RAW_DATA = 7, 5, 2, 8, 9
+_FLOAT16 = 10
 
 
 class Slot(NamedTuple):
-    """Where a weight belongs: the index of its tensor, and its size in bytes."""
+    """Where a weight belongs: its name, the index of its tensor, its size in bytes, and whether it is float16 there."""
 
+    name: str
     tensor: int
     nbytes: int
+    fp16: bool
 
 
 class Template:
@@ -51,7 +55,7 @@ class Template:
                 if name in names and raw.end > raw.start:
                     found.add(name)
                     self._pieces.append(model[at : raw.start])
-                    self.slots.append(Slot(names[name], raw.end - raw.start))
+                    self.slots.append(Slot(name, names[name], raw.end - raw.start, model[parts[_DATA_TYPE].start] == _FLOAT16))
                     at = raw.end
         self._pieces.append(model[at:])
         held = {names[name] for name in found}
@@ -63,7 +67,10 @@ class Template:
         return sum(map(len, self._pieces)) + sum(slot.nbytes for slot in self.slots)
 
     def fill(self, tensors: Sequence[torch.Tensor]) -> Iterator[bytes | memoryview]:
-        """Yield the ModelProto with these tensors (contiguous, on the CPU) as its weights, without copying them."""
+        """Yield the ModelProto with these tensors (contiguous, on the CPU) as its weights, without copying them.
+
+        What is float16 in the graph is rounded; raises `Rejected` if it is too large for that.
+        """
         for piece, slot in zip(self._pieces, self.slots, strict=False):
             yield piece
             yield _memory(tensors[slot.tensor], slot)
@@ -71,6 +78,8 @@ class Template:
 
 
 def _memory(tensor: torch.Tensor, slot: Slot) -> memoryview:
+    if slot.fp16 and tensor.dtype == torch.float32:
+        tensor = torch.from_numpy(rounded(tensor.detach().numpy(), slot.name))
     if math.prod(tensor.shape) * tensor.element_size() != slot.nbytes:
         raise ValueError(f"A weight of {slot.nbytes} bytes was given a tensor of shape {tuple(tensor.shape)} and {tensor.dtype}.")
     return tensor.detach().view(-1).view(torch.uint8).numpy().data

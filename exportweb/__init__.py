@@ -9,6 +9,7 @@ Importing this package costs next to nothing: PyTorch, ONNX Runtime and the web 
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING
 
 from exportweb import errors
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = ["Card", "ExportHook", "ExportwebError", "Store", "__version__", "errors", "export", "export_hook"]
+
+# ONNX Runtime reports its use to its maker, and leaves files in the user's cache, unless it is told not to before it is loaded.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 _LAZY = {"ExportHook": "exportweb.exporters", "export": "exportweb.exporters", "export_hook": "exportweb.exporters"}
 

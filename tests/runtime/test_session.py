@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -63,3 +66,12 @@ def test_explains_arrays_that_do_not_fit(file: Path, capfd: pytest.CaptureFixtur
     with pytest.raises(ArtifactError, match=r"could not run the model on image float32\[1, 2, 3\]"):
         session.run({"image": np.zeros((1, 2, 3), np.float32)})
     assert capfd.readouterr() == ("", "")
+
+
+def test_nothing_is_reported_and_no_file_is_left_in_the_users_home(file: Path, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    code = f"from exportweb.runtime.session import OnnxSession; OnnxSession({str(file)!r}, device='cpu')"
+    env = {k: v for k, v in os.environ.items() if k not in ("ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME")} | {"HOME": str(home)}
+    subprocess.run([sys.executable, "-c", code], env=env, check=True, timeout=120)
+    assert list(home.rglob("*")) == []
