@@ -8,6 +8,7 @@ limit. Needs wrk.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import multiprocessing
@@ -20,6 +21,8 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.error
+import urllib.request
 from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
@@ -81,6 +84,16 @@ def raw(path: Path, data: bytes, *, processes: bool) -> float:
     return rate
 
 
+def launch(path: Path) -> Server:
+    """Start a server on an artifact or a store, and wait until it answers."""
+    server = Server(path, host="127.0.0.1", port=0, device="cpu", nice=0)
+    while True:
+        with contextlib.suppress(urllib.error.HTTPError):
+            urllib.request.urlopen(f"{server.url}/readyz", timeout=10).close()
+            return server
+        time.sleep(0.1)
+
+
 def wrk(url: str, body: Path, concurrency: int) -> tuple[float, float]:
     """Images a second and the median latency in ms that wrk sees; anything but 200 is an error."""
     script = body.with_suffix(".lua")
@@ -107,7 +120,7 @@ def main() -> None:
             path, body = Path(folder) / "model.onnx", Path(folder) / "photo.jpg"
             export(timm.create_model(name), path)
             body.write_bytes(photo())
-            server = Server(path, host="127.0.0.1", port=0, device="cpu", nice=0)
+            server = launch(path)
             url = server.url
             wrk(url, body, 8)
             limits: list[float] = []

@@ -8,5 +8,6 @@ from exportweb.runtime.jobs import Answer, Job
 from exportweb.runtime.predictor import Predictor
 from exportweb.runtime.served import ServedModel
 from exportweb.runtime.session import available_devices
+from exportweb.runtime.tasks import File
 
-__all__ = ["Answer", "Event", "Job", "Predictor", "ServedModel", "VersionInfo", "available_devices", "card_for_onnx"]
+__all__ = ["Answer", "Event", "File", "Job", "Predictor", "ServedModel", "VersionInfo", "available_devices", "card_for_onnx"]

@@ -8,6 +8,7 @@ at again only when its file changes; while a file is still being written, it is 
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import logging
 import threading
@@ -19,12 +20,13 @@ import msgspec
 from exportweb import artifact as artifacts
 from exportweb.card import Card
 from exportweb.errors import ArtifactError, CardError, ExportwebError, Rejected
+from exportweb.folder import hold
 from exportweb.runtime import verify
 from exportweb.runtime.history import History, Kind, VersionInfo
+from exportweb.runtime.image_reader import Decode
 from exportweb.runtime.jobs import Live, Plan
 from exportweb.runtime.predictor import Predictor, no_card, read
 from exportweb.runtime.sources import Candidate, Source, fingerprint
-from exportweb.runtime.watch import changes
 from exportweb.runtime.workers import Workers, without_frames
 
 log = logging.getLogger(__name__)
@@ -45,10 +47,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     threads: int = 0
     max_batch: int = 0
     cpus: int = 1
+    decoding: Decode = "exact"
 
     def load(self, candidate: Candidate, card: Card) -> Predictor:
         """Load a version."""
-        return Predictor.load(candidate.path, device=self.device, threads=self.threads or 1, card=card)
+        return Predictor.load(candidate.path, device=self.device, threads=self.threads or 1, decoding=self.decoding, card=card)
 
     def plan(self, predictor: Predictor) -> Plan:
         """Say how a loaded version is run on its device."""
@@ -88,6 +91,7 @@ class Builder:
         self._tell = tell
         self._judged: object = None  # the candidate that was last loaded or rejected: it is not judged twice
         self._running: Card | None = None
+        self._held = contextlib.ExitStack()  # the running version's file, which is not pruned while it is held
         self._numbered = 0  # the highest number that a version has had
         self._refusals = 0
         self._started = False
@@ -106,9 +110,11 @@ class Builder:
 
     def _run(self) -> None:
         try:
-            for _ in changes(self._source.folder, self._source.concerns, self._stop):
+            for _ in self._source.changes(self._stop):
                 self._look_safely()
         finally:
+            self._held.close()
+            self._source.close()
             self.failure = self.failure or ExportwebError("The server was closed before a version was loaded.")
             self.settled.set()
 
@@ -150,18 +156,19 @@ class Builder:
 
     def _fall_back(self, rejected: Candidate) -> None:
         """Serve the newest version below a rejected one that passes its checks, where nothing serves yet: better than nothing."""
-        for number, path in reversed(self._source.versions().items()):
+        for number in reversed(self._source.versions()):
             if rejected.number is not None and number < rejected.number and not self._stop.is_set():
-                self._judge(Candidate(path, number, False, fingerprint(path)))
+                if (candidate := self._source.version(number)) is not None:
+                    self._judge(candidate)
                 if self.serving is not None:
                     return
 
     def _note_versions(self) -> None:
         """Record versions and refusals that were not seen yet; tell of those that are new since the start."""
-        fresh = [(number, path) for number, path in self._source.versions().items() if number not in self._history]
-        for number, path in fresh[-_SCANNED:]:
+        fresh = [number for number in self._source.versions() if number not in self._history]
+        for number in fresh[-_SCANNED:]:
             try:
-                info = VersionInfo.of(number, "available", artifacts.read(path).card)
+                info = VersionInfo.of(number, "available", self._source.card(number))
             except (ExportwebError, OSError):
                 continue  # still being written, or broken: it is judged when it should serve
             if self._history.available(info) and self._started:
@@ -180,21 +187,25 @@ class Builder:
     def _judge(self, candidate: Candidate) -> bool:
         """Load a candidate or reject it; return False if its file changed meanwhile, so that it has to be looked at again."""
         card: Card | None = None
-        try:
-            card = self._checked_card(candidate)
-            if card.digest is not None and card == self._running:
-                return True  # the running version under a new date
-            number = self._number(candidate, card)
-            self._check_order(candidate, card, number)
-            predictor = self._built(candidate, card)
-        except (ExportwebError, OSError) as error:
-            if not self._unchanged(candidate, error):
+        with contextlib.ExitStack() as held:
+            try:
+                held.enter_context(hold(candidate.path))
+                card = self._checked_card(candidate)
+                if card.digest is not None and card == self._running:
+                    return True  # the running version under a new date
+                number = self._number(candidate, card)
+                self._check_order(candidate, card, number)
+                predictor = self._built(candidate, card)
+            except (ExportwebError, OSError) as error:
+                if not self._unchanged(candidate, error):
+                    return False
+                self._reject(self._number_of_rejected(candidate, card), card, error)
+                return True
+            if predictor is None or fingerprint(candidate.path) != candidate.fingerprint:
                 return False
-            self._reject(self._number_of_rejected(candidate, card), card, error)
-            return True
-        if predictor is None or fingerprint(candidate.path) != candidate.fingerprint:
-            return False
-        self._swap(predictor, VersionInfo.of(number, "serving", card))
+            self._swap(predictor, VersionInfo.of(number, "serving", card))
+            self._held.close()
+            self._held = held.pop_all()
         return True
 
     def _checked_card(self, candidate: Candidate) -> Card:
@@ -282,7 +293,7 @@ class Builder:
     def _swap(self, predictor: Predictor, info: VersionInfo) -> None:
         """Answer from this version; then wait until the one before has answered its last, and free it here."""
         card = predictor.card
-        if self._history.available(msgspec.structs.replace(info, state="available")) and self._source.versions() == {}:
+        if self._history.available(msgspec.structs.replace(info, state="available")) and not self._source.versions():
             self._tell("published", msgspec.structs.replace(info, state="available"))
         old = self._workers.swap(Live(predictor, info.version, self._settings.plan(predictor)))
         self._running = card

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from exportweb.card import Card, ImageInput, Interpolation, Output, Source
+from exportweb.card import Card, ImageInput, Interpolation, Output, Source, TensorInput
 from exportweb.errors import CardError
+from exportweb.runtime.convert import DTYPES
 from exportweb.runtime.session import OnnxSession, Port
 
 _NEEDED = "--task image-classification --labels labels.txt --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225"
@@ -29,19 +30,32 @@ def card_for_onnx(
     probabilities: bool = False,
     name: str | None = None,
 ) -> Card:
-    """Return a card for an image classifier of any framework.
+    """Return a card for a model of any framework: an image classifier, or, with `task` ``"tensor"``, whatever takes and answers arrays.
 
-    Its one input has to be float32, [N, C, H, W] or [N, H, W, C], or uint8 [N, H, W, C], with fixed H and W and 1 or 3 channels;
-    its first output [N, classes]. `mean` and `std` are per channel, of pixels in 0..1: ``(x / 255 - mean) / std`` (one number serves
-    all channels); a uint8 graph normalises itself and needs neither. `resize_to` is the edge in pixels before the centre crop
+    An image classifier's one input has to be float32, [N, C, H, W] or [N, H, W, C], or uint8 [N, H, W, C], with fixed H and W and 1 or 3
+    channels; its first output [N, classes]. `mean` and `std` are per channel, of pixels in 0..1: ``(x / 255 - mean) / std`` (one number
+    serves all channels); a uint8 graph normalises itself and needs neither. `resize_to` is the edge in pixels before the centre crop
     (the input's own size by default). `probabilities` says that the graph ends in a softmax.
+
+    Where nothing is said, a graph whose input doesn't look like images is a ``"tensor"``; its inputs and outputs are described by the
+    graph itself.
 
     Raises `CardError` that says what is missing, `ArtifactError` if the file can't be loaded.
     """
+    session = OnnxSession(path, device="cpu", threads=1)
+    described = probabilities or any(given is not None for given in (labels, mean, std, color, resize_to))
+    if task == "tensor" or (task is None and not described and not _looks_like_images(session)):
+        if described:
+            raise CardError(
+                f"{path} is served as arrays (--task tensor); labels, mean, std, color, resize and probabilities are an image's."
+            )
+        return _tensor_card(path, session, name)
     if task != "image-classification":
         given = "no task was given" if task is None else f"the task given is {task!r}"
-        raise CardError(f"{path} has no card, and {given}. What can be served without a card is an image classifier: {_NEEDED}")
-    session = OnnxSession(path, device="cpu", threads=1)
+        raise CardError(
+            f"{path} has no card, and {given}. What can be served without a card is an image classifier: {_NEEDED}, "
+            "or any model by its arrays: --task tensor"
+        )
     image = _image_port(path, session)
     layout, height, width, channels = _sides(path, image)
     if image.dtype == "uint8":
@@ -77,6 +91,27 @@ def card_for_onnx(
         ),
         outputs=(Output(name=output.name, role="probabilities" if probabilities else "logits"),),
         labels=tuple(labels or ()),
+        source=Source(framework="onnx", model=Path(path).name, created=_modified(path)),
+    )
+
+
+def _looks_like_images(session: OnnxSession) -> bool:
+    """Whether the one input has the dtype of images, and a dimension where their channels would be."""
+    if len(session.inputs) != 1:
+        return False
+    port = session.inputs[0]
+    return port.dtype in ("uint8", "float16", "float32") and len(port.shape) == 4 and bool({1, 3} & {port.shape[1], port.shape[3]})
+
+
+def _tensor_card(path: str | os.PathLike[str], session: OnnxSession, name: str | None) -> Card:
+    for port in session.inputs:
+        if port.dtype not in DTYPES:
+            raise CardError(f"{path} takes {port.name!r} as {port.dtype}; what can be sent to it is {', '.join(DTYPES)}.")
+    return Card(
+        name=name or Path(path).stem,
+        task="tensor",
+        inputs=tuple(TensorInput(name=port.name, dtype=port.dtype, shape=port.shape) for port in session.inputs),
+        outputs=tuple(Output(name=port.name, role="tensor") for port in session.outputs),
         source=Source(framework="onnx", model=Path(path).name, created=_modified(path)),
     )
 

@@ -6,9 +6,9 @@ Whatever the bytes are, the only exceptions that come out are `TooLarge`, `NotAn
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -42,15 +42,36 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
+_TURNED = (5, 6, 7, 8)  # those that swap width and height
+
+# How much smaller libjpeg can make a picture while it decodes it, per side.
+_SCALES = (8, 4, 2)
+
 # Pillow converts these modes to grey or RGB only by way of another.
 _VIA = {"La": "LA", "LAB": "RGB"}
 
 
-def decode(data: bytes, *, max_pixels: int, formats: Sequence[str] = FORMATS) -> Image.Image:
+class Picture(NamedTuple):
+    """An upright picture, and the size in pixels (width, height) that it has in its file: larger, if it was scaled down."""
+
+    image: Image.Image
+    size: tuple[int, int]
+
+
+def decode(
+    data: bytes,
+    *,
+    max_pixels: int,
+    formats: Sequence[str] = FORMATS,
+    at_least: Callable[[int, int], tuple[int, int] | None] | None = None,
+) -> Picture:
     """Decode an image and turn it upright as its EXIF orientation says; of an animation, the first frame.
 
     `formats` are Pillow's names. The size is read from the header and checked before any pixel is decoded, whatever
     `PIL.Image.MAX_IMAGE_PIXELS` says. The picture keeps the file's colour mode: see `convert`.
+
+    `at_least` is given the upright width and height, and says how far a JPEG may be scaled down while it is decoded (None: not at all),
+    by 2, 4 or 8 where that divides both sides: nothing is rounded away, so what is resized or cropped next keeps its place.
 
     Raises `NotAnImage` if no format recognises the bytes, `TooLarge` above `max_pixels` pixels, `TornImage` if they
     begin as an image but can't be decoded.
@@ -62,10 +83,12 @@ def decode(data: bytes, *, max_pixels: int, formats: Sequence[str] = FORMATS) ->
     if width * height > max_pixels or max(width, height) > _MAX_SIDE:
         raise TooLarge(f"The image is {width} x {height} pixels; the limit is {max_pixels:,}. Send a smaller one.")
     with _sound(name):
+        scale = _scale_down(image, at_least) if name == "JPEG" and at_least is not None else 1
         image.load()
         if min(image.size) < 1:
             raise ValueError("an image without pixels")
-    return _upright(image)
+    image = _upright(image)
+    return Picture(image, (scale * image.width, scale * image.height))
 
 
 def recognise(data: bytes, formats: Sequence[str] = FORMATS) -> str:
@@ -103,11 +126,30 @@ def convert(image: Image.Image, mode: Literal["RGB", "L"]) -> Image.Image:
 
 def _upright(image: Image.Image) -> Image.Image:
     """Undo the EXIF orientation; Pillow has done so already for TIFF, and then says it is 1."""
-    try:
-        transpose = _UPRIGHT.get(image.getexif().get(ExifTags.Base.Orientation, 1))
-    except Exception:  # broken EXIF is no reason to refuse a whole picture
-        return image
+    transpose = _UPRIGHT.get(_orientation(image))
     return image if transpose is None else image.transpose(transpose)
+
+
+def _orientation(image: Image.Image) -> Any:
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # broken EXIF is no reason to refuse a whole picture
+        return 1
+
+
+def _scale_down(image: Image.Image, at_least: Callable[[int, int], tuple[int, int] | None]) -> int:
+    """Have a JPEG that is not decoded yet scaled down while it is; return by how much."""
+    width, height = image.size
+    turned = _orientation(image) in _TURNED
+    least = at_least(*((height, width) if turned else (width, height)))
+    if least is not None:
+        least = least[::-1] if turned else least
+        for scale in _SCALES:
+            small = width // scale, height // scale
+            if width % scale == height % scale == 0 and small[0] >= least[0] and small[1] >= least[1]:
+                image.draft(None, small)
+                return scale
+    return 1
 
 
 @contextmanager

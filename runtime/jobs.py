@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from exportweb.runtime.predictor import Array, Predictor
+from exportweb.runtime.predictor import Predictor
+from exportweb.runtime.reader import Prepared
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What a version answered. `timings` are seconds by stage (queue, decode, resize, inference, post); `batch` is how many images
-    its run held.
+    """What a version answered. `timings` are seconds by stage (queue, those of `Prepared`, inference, post); `batch` is how many
+    requests its run held.
     """
 
     version: int
@@ -65,7 +66,7 @@ class Live:
 class Job:
     """One image on its way: made by `Workers.submit`, ended by a call of `done`, or by `cancel`."""
 
-    __slots__ = ("array", "cancelled", "data", "decode", "done", "live", "params", "queue", "resize", "since", "size")
+    __slots__ = ("cancelled", "data", "done", "live", "params", "prepared", "queue", "since", "size")
 
     def __init__(self, data: bytes, params: Any, done: Callable[[Answer | Exception], None]) -> None:
         self.data = data
@@ -73,10 +74,10 @@ class Job:
         self.params = params
         self.done = done
         self.live: Live | None = None
-        self.array: Array | None = None
+        self.prepared: Prepared | None = None
         self.cancelled = False
         self.since = time.perf_counter()  # when it began to wait where it is now
-        self.queue = self.decode = self.resize = 0.0
+        self.queue = 0.0
 
     def cancel(self) -> None:
         """Say that nobody waits any more: what has not been computed yet won't be.

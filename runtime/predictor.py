@@ -1,67 +1,69 @@
-"""A predictor: one immutable loaded version, from an image's bytes to an answer.
+"""A predictor: one immutable loaded version, from the bytes of a request to an answer.
 
 The steps of a prediction are methods of their own, so that a scheduler can run them in different threads and batches:
-`prepare` (decode, resize), `infer` (a batch), `answer` (one row of it).
+`prepare` (read one request), `infer` (a batch of them), `answer` (one row of it).
 """
 
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, Literal
 
 from exportweb import artifact as artifacts
 from exportweb.artifact import Artifact
 from exportweb.card import Card
-from exportweb.errors import ArtifactError, CardError
+from exportweb.errors import ArtifactError, BadInput, CardError
 from exportweb.runtime import tasks
-from exportweb.runtime.images import decode
-from exportweb.runtime.preprocess import Preprocess
+from exportweb.runtime.array_reader import ArrayReader
+from exportweb.runtime.image_reader import Decode, ImageReader
+from exportweb.runtime.reader import Prepared, Reader, Row
 from exportweb.runtime.session import OnnxSession
 
 MAX_PIXELS = 50_000_000
 
-Array = NDArray[Any]
-
-
-class Prepared(NamedTuple):
-    """An image as the graph wants it, without the batch dimension, and the seconds that its stages took."""
-
-    array: Array
-    decode: float
-    resize: float
+# What ONNX Runtime raises in a run for arrays that some node of the graph refuses, by class name.
+_FAULTS = ("Fail", "InvalidArgument")
 
 
 class Predictor:
     """A card and the session that runs its graph.
 
-    `max_batch` is the largest batch that the graph takes: 1 where its batch dimension is fixed, else None.
+    `max_batch` is the largest batch that the graph takes: 1 where its batch dimension is fixed or unknown, else None. `decoding` says how
+    JPEGs are decoded: ``"exact"``, or ``"fast"``, scaled down while they are where they are much larger than the input.
 
     Raises `CardError` if card and graph don't fit each other.
     """
 
-    def __init__(self, card: Card, session: OnnxSession) -> None:
+    def __init__(self, card: Card, session: OnnxSession, *, decoding: Decode = "exact") -> None:
         self.card = card
         self.session = session
-        self.max_batch = _check_input(card, session)
+        self._reader: Reader = (
+            ArrayReader(card.inputs, session.inputs) if card.input is None else ImageReader(card.input, session.inputs, decoding=decoding)
+        )
+        self.max_batch = self._reader.max_batch
+        self.decoding = decoding if self.takes == "image" else None
         shapes = {port.name: port.shape for port in session.outputs}
         for output in card.outputs:
             if output.name not in shapes:
                 raise CardError(f"The card names an output {output.name!r}; the graph has {', '.join(map(repr, shapes))}.")
         self.task = tasks.load(card, shapes)
-        self._preprocess = Preprocess(card.input)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, device: str = "auto", threads: int = 0, card: Card | None = None) -> Predictor:
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        device: str = "auto",
+        threads: int = 0,
+        decoding: Decode = "exact",
+        card: Card | None = None,
+    ) -> Predictor:
         """Load an artifact whose bytes match the digest in its card.
 
-        `device` and `threads` are those of `OnnxSession`; `card` is for an ONNX file without one (see `card_for_onnx`), and goes
-        before the one that a file has.
+        `device` and `threads` are those of `OnnxSession`, `decoding` is as above; `card` is for an ONNX file without one (see
+        `card_for_onnx`), and goes before the one that a file has.
 
         Raises `ArtifactError`, `CardError`, `DeviceError`, or `OSError` if the file can't be read.
         """
@@ -70,7 +72,7 @@ class Predictor:
         card = card or artifact.card
         if card is None:
             raise CardError(no_card(path))
-        return cls(card, OnnxSession(path, device=device, threads=threads))
+        return cls(card, OnnxSession(path, device=device, threads=threads), decoding=decoding)
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -82,35 +84,50 @@ class Predictor:
         """Where the graph runs: ``"cpu"`` or ``"cuda:N"``."""
         return self.session.device
 
-    def predict(self, data: bytes, *, max_pixels: int = MAX_PIXELS, **params: object) -> Any:
-        """Answer for one image, given as the bytes of a file in any format that `runtime.images` reads.
+    @property
+    def takes(self) -> Literal["image", "arrays"]:
+        """What a request is: the bytes of an image file, or named arrays (see `runtime.arrays`)."""
+        return self._reader.takes
 
-        Raises `RequestError` for an image or parameter that can't be used.
+    @property
+    def sure(self) -> bool:
+        """Whether a sound graph always answers what `blank` returns, with finite numbers."""
+        return self._reader.sure
+
+    def predict(self, data: bytes, *, max_pixels: int = MAX_PIXELS, **params: object) -> Any:
+        """Answer for one request, given as bytes: an image in any format that `runtime.images` reads, or arrays in one of
+        `runtime.arrays`.
+
+        Raises `RequestError` for a request or parameter that can't be used.
         """
         checked = self.task.params(params)
-        (row,) = self.infer([self.prepare(data, max_pixels=max_pixels).array])
-        return self.task.answer(row, checked)
+        prepared = self.prepare(data, max_pixels=max_pixels)
+        (row,) = self.infer([prepared])
+        return self.task.answer(row, checked, prepared)
 
     def prepare(self, data: bytes, *, max_pixels: int = MAX_PIXELS) -> Prepared:
-        """Decode, resize and crop one image."""
-        start = time.perf_counter()
-        image = decode(data, max_pixels=max_pixels)
-        decoded = time.perf_counter()
-        array = self._preprocess(image)
-        return Prepared(array, decoded - start, time.perf_counter() - decoded)
+        """Read one request of at most `max_pixels` pixels, or values."""
+        return self._reader.prepare(data, max_pixels=max_pixels)
 
-    def infer(self, batch: Sequence[Array]) -> list[dict[str, Array]]:
-        """Run the graph on prepared images; return the outputs that the task needs, image by image."""
-        stacked = batch[0][np.newaxis] if len(batch) == 1 else np.stack(batch)
-        outputs = self.session.run({self.card.input.name: stacked}, self.task.outputs)
-        return [{name: rows[i] for name, rows in outputs.items()} for i in range(len(batch))]
+    def infer(self, batch: Sequence[Prepared]) -> list[Row]:
+        """Run the graph on prepared requests; return the outputs that the task needs, one by one.
 
-    def blank(self, count: int) -> list[Array]:
-        """Return prepared grey images, to warm and check a session with."""
-        wanted = self.card.input
-        sides = (wanted.height, wanted.width)
-        shape = (*sides, wanted.channels) if wanted.layout == "NHWC" else (wanted.channels, *sides)
-        return [np.full(shape, 127 if wanted.dtype == "uint8" else 0, wanted.dtype)] * count
+        Raises `BadInput` for arrays that fit the graph's description and that it still can't be run on.
+        """
+        inputs = self._reader.feed(batch)
+        try:
+            outputs = self.session.run(inputs, self.task.outputs)
+        except ArtifactError as error:
+            if self.sure or type(error.__cause__).__name__ not in _FAULTS:
+                raise
+            raise BadInput(
+                f"{str(error).removesuffix('.')}. Where a side may have any length, several may have to agree, and values may have a range."
+            ) from error
+        return self._reader.rows(outputs, len(batch))
+
+    def blank(self, count: int) -> list[Prepared]:
+        """Return prepared requests that say nothing, to warm and check a session with."""
+        return [self._reader.blank()] * count
 
 
 def read(path: str | os.PathLike[str]) -> Artifact:
@@ -128,29 +145,6 @@ def no_card(path: str | os.PathLike[str]) -> str:
     """Explain what to do about an ONNX file without a card."""
     return (
         f"{path} has no card, so nothing says what its input and outputs mean. Say it: "
-        "--task image-classification --labels labels.txt --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225"
+        "--task image-classification --labels labels.txt --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225, "
+        "or --task tensor to send its inputs as arrays"
     )
-
-
-def _check_input(card: Card, session: OnnxSession) -> int | None:
-    """Compare the card's input with the graph's; return 1 if the graph's batch is fixed at one image, None if it is free."""
-    wanted = card.input
-    if [port.name for port in session.inputs] != [wanted.name]:
-        names = ", ".join(repr(port.name) for port in session.inputs)
-        raise CardError(f"The card describes one input, {wanted.name!r}; the graph has {names}.")
-    port = session.inputs[0]
-    sides = (wanted.height, wanted.width)
-    shape = (*sides, wanted.channels) if wanted.layout == "NHWC" else (wanted.channels, *sides)
-    fits = len(port.shape) == 4 and all(has in (None, want) for has, want in zip(port.shape[1:], shape, strict=True))
-    if port.dtype != wanted.dtype or not fits:
-        raise CardError(
-            f"The card says that {wanted.name!r} is {wanted.dtype} [N, {', '.join(map(str, shape))}]; "
-            f"the graph wants {port.dtype} {_text(port.shape)}."
-        )
-    if port.shape[0] not in (None, 1):
-        raise CardError(f"The graph takes batches of exactly {port.shape[0]} images; export it with a dynamic batch, or with 1.")
-    return port.shape[0]
-
-
-def _text(shape: tuple[int | None, ...]) -> str:
-    return "[" + ", ".join("N" if side is None else str(side) for side in shape) + "]"

@@ -21,13 +21,15 @@ from exportweb.runtime.resample import resize_window
 # A picture of 1 x 50000 pixels is small, and its shortest edge can be resized to 256 in no memory that a server has.
 MAX_RESIZED_PIXELS = 50_000_000
 
+_SPARE = 2  # how many times larger than the resized picture one that was scaled down before still is
+
 _GREY = frozenset({"1", "L", "LA", "La", "I", "F"})
 
 
 class Preprocess:
     """Turns a picture into one element of a batch, as an `ImageInput` says.
 
-    >>> pixels = Preprocess(card.input)(decode(data, max_pixels=50_000_000))  # doctest: +SKIP
+    >>> pixels = Preprocess(card.input)(decode(data, max_pixels=50_000_000).image)  # doctest: +SKIP
     """
 
     def __init__(self, input: ImageInput) -> None:
@@ -51,6 +53,16 @@ class Preprocess:
         `NotAnImage` if its colours can't be converted.
         """
         return self._array(self._crop(image))
+
+    def at_least(self, width: int, height: int) -> tuple[int, int] | None:
+        """Return the (width, height) in pixels down to which a picture of this size may be scaled before it is handed over: twice what it
+        is resized to, so that the filter of that resize still decides what is seen. None where it isn't resized, or by a filter that takes
+        pixels whole: then which ones there are decides.
+        """
+        if self.input.resize == "none" or self.input.interpolation in ("nearest", "box"):
+            return None
+        resized = resized_size(self.input, width, height)
+        return _SPARE * resized[0], _SPARE * resized[1]
 
     def _crop(self, image: Image.Image) -> Image.Image:
         """Convert, resize, crop and pad, in no more work than the result needs."""

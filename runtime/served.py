@@ -10,6 +10,7 @@ from exportweb.errors import Overloaded
 from exportweb.runtime.builder import Builder, Settings
 from exportweb.runtime.cpus import usable_cpus
 from exportweb.runtime.history import Event, History, Listeners, VersionInfo
+from exportweb.runtime.image_reader import Decode
 from exportweb.runtime.jobs import Answer, Job
 from exportweb.runtime.predictor import MAX_PIXELS, Predictor
 from exportweb.runtime.sources import open_source
@@ -21,7 +22,8 @@ class ServedModel:
 
     `device` is that of `OnnxSession`. `threads` is how many one run may use on the CPU (0: one, with as many runs at the same
     time as there are usable CPUs); `max_batch` the most images in one run (0: 4 on the CPU, 32 on a GPU); `max_queue` how many
-    requests may wait; `max_pixels` the largest image. `card` describes an ONNX file that has none (see `card_for_onnx`).
+    requests may wait; `max_pixels` the largest image, or the most values of arrays; `decoding` how JPEGs are decoded (see
+    `Predictor`). `card` describes an ONNX file that has none (see `card_for_onnx`).
 
     >>> model = ServedModel("runs/flowers")  # doctest: +SKIP
     >>> model.start(wait=True)  # doctest: +SKIP
@@ -37,10 +39,11 @@ class ServedModel:
         max_batch: int = 0,
         max_queue: int = 256,
         max_pixels: int = MAX_PIXELS,
+        decoding: Decode = "exact",
         card: Card | None = None,
     ) -> None:
         cpus = usable_cpus()
-        self._settings = Settings(device=device, threads=threads, max_batch=max_batch, cpus=cpus)
+        self._settings = Settings(device=device, threads=threads, max_batch=max_batch, cpus=cpus, decoding=decoding)
         self._history = History()
         self._listeners = Listeners()
         self._workers = Workers(count=cpus, max_queue=max_queue, max_pixels=max_pixels)

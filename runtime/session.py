@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 
 from exportweb.errors import ArtifactError, DeviceError
+from exportweb.runtime import bfloat16
 from exportweb.runtime.cpus import usable_cpus
 
 log = logging.getLogger(__name__)
@@ -39,11 +40,17 @@ _REASONS = {
 
 
 class Port(NamedTuple):
-    """An input or output of a graph: `dtype` is NumPy's name, a dynamic side of `shape` is None."""
+    """An input or output of a graph: a dynamic side of `shape` is None. `dtype` is NumPy's name, or ONNX Runtime's where NumPy has none:
+    ``"string"``, ``"bfloat16"``, ``"seq(map(int64,tensor(float)))"``.
+    """
 
     name: str
     dtype: str
     shape: tuple[int | None, ...]
+
+    def describe(self) -> str:
+        """Return ``float32 [N, 3]``, where N is any length."""
+        return f"{self.dtype} [{', '.join('N' if side is None else str(side) for side in self.shape)}]"
 
 
 class OnnxSession:
@@ -91,17 +98,19 @@ class OnnxSession:
             _warn_of_cpu()
         self.inputs = tuple(_port(arg) for arg in self._session.get_inputs())
         self.outputs = tuple(_port(arg) for arg in self._session.get_outputs())
+        narrow = {port.name for port in (*self.inputs, *self.outputs) if port.dtype == "bfloat16"}
+        self._run = functools.partial(bfloat16.run, self._session, narrow) if narrow else self._session.run
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
-        """Run the graph and return these of its outputs (all of them by default), by name.
+        """Run the graph and return these of its outputs (all of them by default), by name; bfloat16 is float32 in and out.
 
         Raises `ArtifactError` if ONNX Runtime can't run it on these arrays.
         """
         names = [port.name for port in self.outputs] if outputs is None else list(outputs)
         try:
-            return dict(zip(names, self._session.run(names, dict(inputs)), strict=True))
+            return dict(zip(names, self._run(names, dict(inputs)), strict=True))
         except Exception as error:  # ONNX Runtime's exceptions have no base of their own
-            got = ", ".join(f"{name} {array.dtype.name}{list(array.shape)}" for name, array in inputs.items())
+            got = ", ".join(f"{name} {_dtype(array)}{list(array.shape)}" for name, array in inputs.items())
             log.warning("ONNX Runtime failed to run on %s: %s", got, error)
             raise ArtifactError(f"ONNX Runtime could not run the model on {got}.") from error
 
@@ -172,7 +181,13 @@ def _parse(device: str) -> tuple[str, int]:
     return match[1], int(match[2] or 0)
 
 
+def _dtype(array: Array) -> str:
+    return "string" if array.dtype == object else array.dtype.name
+
+
 def _port(arg: Any) -> Port:
-    dtype = str(arg.type).removeprefix("tensor(").removesuffix(")")
+    dtype = str(arg.type)
+    if dtype.startswith("tensor("):
+        dtype = dtype[len("tensor(") : -1]
     shape = tuple(side if isinstance(side, int) else None for side in arg.shape)
     return Port(arg.name, _NUMPY_NAMES.get(dtype, dtype), shape)

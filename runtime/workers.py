@@ -22,7 +22,8 @@ from typing import Any
 
 from exportweb.errors import ExportwebError, Overloaded, RequestError
 from exportweb.runtime.jobs import Answer, Batch, Job, Live, Plan
-from exportweb.runtime.predictor import MAX_PIXELS, Array
+from exportweb.runtime.predictor import MAX_PIXELS
+from exportweb.runtime.reader import Row
 
 log = logging.getLogger(__name__)
 
@@ -215,7 +216,7 @@ class Workers:
         if not job.cancelled:
             try:
                 assert job.live is not None
-                job.array, job.decode, job.resize = job.live.predictor.prepare(job.data, max_pixels=self._max_pixels)
+                job.prepared = job.live.predictor.prepare(job.data, max_pixels=self._max_pixels)
             except Exception as error:  # whatever an image does, it costs only its own request
                 failure = bare(error)
         job.data = b""
@@ -236,7 +237,7 @@ class Workers:
         """Run one batch and deliver its answers."""
         live, jobs = batch.live, [job for job in batch.jobs if not job.cancelled]
         start = time.perf_counter()
-        rows: Sequence[dict[str, Array] | Exception] = []
+        rows: Sequence[Row | Exception] = []
         try:
             rows = self._infer(live, jobs)
         finally:
@@ -248,32 +249,30 @@ class Workers:
             self._deliver(job, self._answer(live, job, row, start, inference, len(jobs)))
         self._end(batch.jobs)
 
-    def _infer(self, live: Live, jobs: list[Job]) -> Sequence[dict[str, Array] | Exception]:
+    def _infer(self, live: Live, jobs: list[Job]) -> Sequence[Row | Exception]:
         """Run the graph; where a batch of several fails, run them one by one, so that a bad one costs only itself."""
         if not jobs:
             return []
         try:
-            return live.predictor.infer([job.array for job in jobs if job.array is not None])
+            return live.predictor.infer([job.prepared for job in jobs if job.prepared is not None])
         except Exception as error:
             if len(jobs) == 1:
                 return [bare(error)]
             log.warning("A batch of %d failed; running its images one by one.", len(jobs))
         return [row for job in jobs for row in self._infer(live, [job])]
 
-    def _answer(
-        self, live: Live, job: Job, row: dict[str, Array] | Exception, start: float, inference: float, batch: int
-    ) -> Answer | Exception:
+    def _answer(self, live: Live, job: Job, row: Row | Exception, start: float, inference: float, batch: int) -> Answer | Exception:
         if isinstance(row, Exception):
             return row
+        assert job.prepared is not None
         begin = time.perf_counter()
         try:
-            result = live.predictor.task.answer(row, job.params)
+            result = live.predictor.task.answer(row, job.params, job.prepared)
         except Exception as error:
             return bare(error)
         timings = {
             "queue": job.queue + start - job.since,
-            "decode": job.decode,
-            "resize": job.resize,
+            **job.prepared.stages,
             "inference": inference,
             "post": time.perf_counter() - begin,
         }
@@ -292,7 +291,7 @@ class Workers:
         with self._work:
             self._unfinished -= len(jobs)
             for job in jobs:
-                live, job.live, job.array = job.live, None, None
+                live, job.live, job.prepared = job.live, None, None
                 if live is not None:
                     live.jobs -= 1
                     if live.retired and live.jobs == 0:

@@ -24,6 +24,7 @@ def test_runtime() -> None:
     assert sorted(exportweb.runtime.__all__) == [
         "Answer",
         "Event",
+        "File",
         "Job",
         "Predictor",
         "ServedModel",

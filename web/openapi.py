@@ -44,6 +44,7 @@ def describe(max_upload: int) -> Json:
 
 def _predict(max_upload: int) -> Json:
     image = {"type": "string", "format": "binary", "description": "JPEG, PNG, WebP, GIF (first frame), BMP or TIFF"}
+    file = {"type": "string", "format": "binary", "description": "What numpy.save or numpy.savez writes"}
     form = {
         "type": "object",
         "required": ["image"],
@@ -57,37 +58,61 @@ def _predict(max_upload: int) -> Json:
             "parameters": {"type": "object", "properties": {"top_k": {"type": ["integer", "null"], "minimum": 1}}},
         },
     }
+    arrays = {
+        "type": "object",
+        "required": ["inputs"],
+        "description": "For a model that takes arrays",
+        "properties": {
+            "inputs": {
+                "type": ["object", "array", "number", "string", "boolean"],
+                "description": "By name: nested lists, or {data, shape, dtype}; for a single input the nested list itself. null is NaN",
+            }
+        },
+    }
     errors = {
         "400": "A parameter, the form or the JSON isn't what it should be",
         "408": "The body didn't arrive in time",
-        "413": f"More than {max_upload} bytes, or more pixels than the server decodes",
+        "413": f"More than {max_upload} bytes, or more pixels or values than the server decodes",
         "415": "Not an image",
-        "422": "An image that can't be decoded",
+        "422": "An image that can't be decoded, or arrays that aren't what the model takes",
         "503": "The queue is full, or no version is loaded yet; see Retry-After",
     }
     return {
-        "summary": "Ask about one image",
+        "summary": "Ask about one image, or about named arrays",
         "parameters": [
             {
                 "name": "top_k",
                 "in": "query",
                 "description": "How many labels to answer with, the most likely first",
                 "schema": {"type": "integer", "minimum": 1},
-            }
+            },
+            {
+                "name": "format",
+                "in": "query",
+                "description": "How arrays are answered; npz also where Accept asks for application/x-npz",
+                "schema": {"enum": ["json", "npz"]},
+            },
         ],
         "requestBody": {
             "required": True,
-            "description": "The image file itself (with any Content-Type or none), a form, or Hugging Face's JSON",
+            "description": "The image file itself (with any Content-Type or none), a form, or Hugging Face's JSON; for a model of "
+            "arrays JSON, a .npy file or a .npz file (told apart by how they begin)",
             "content": {
                 "image/*": {"schema": image},
                 "application/octet-stream": {"schema": image},
                 "multipart/form-data": {"schema": form},
-                "application/json": {"schema": hugging_face},
+                "application/json": {"schema": {"anyOf": [hugging_face, arrays]}},
+                "application/x-npy": {"schema": file},
+                "application/x-npz": {"schema": file},
             },
         },
         "responses": {
             "200": {
-                **_json("Labels with their scores, sorted by score", _ref("Prediction")),
+                "description": "Labels with their scores, sorted by score; or the outputs by name",
+                "content": {
+                    "application/json": {"schema": {"anyOf": [_ref("Prediction"), _ref("Outputs")]}},
+                    "application/x-npz": {"schema": file},
+                },
                 "headers": {
                     "X-Model-Version": {"description": "The version that answered", "schema": {"type": "integer"}},
                     "Server-Timing": {"description": "Milliseconds by stage", "schema": {"type": "string"}},
@@ -155,6 +180,14 @@ SCHEMAS: Json = {
         "type": "array",
         "items": _object({"label": _STRING, "score": {"type": "number", "minimum": 0, "maximum": 1}}),
     },
+    "Outputs": _object(
+        {
+            "outputs": {
+                "type": "object",
+                "description": "Nested lists; sequences are lists and maps are objects. NaN and the infinities are null",
+            }
+        }
+    ),
     "VersionInfo": _object(
         {
             "version": {"type": "integer", "minimum": 0, "description": "0: never published"},
@@ -194,6 +227,13 @@ SCHEMAS: Json = {
             "std": _NUMBERS,
         }
     ),
+    "TensorInput": _object(
+        {
+            "name": _STRING,
+            "dtype": _STRING,
+            "shape": {"type": "array", "items": _or_null(_INTEGER), "description": "null: any length"},
+        }
+    ),
     "Source": _object(
         {"framework": _STRING, "model": _STRING, "created": _STRING},
         {
@@ -208,11 +248,12 @@ SCHEMAS: Json = {
         {
             "name": _STRING,
             "task": _STRING,
-            "input": _ref("ImageInput"),
             "outputs": {"type": "array", "items": _object({"name": _STRING, "role": _STRING})},
             "source": _ref("Source"),
         },
         {
+            "input": _ref("ImageInput"),
+            "inputs": {"type": "array", "items": _ref("TensorInput")},
             "labels": {"type": "array", "items": _STRING},
             "format": _INTEGER,
             "version": _INTEGER,
@@ -232,6 +273,7 @@ SCHEMAS: Json = {
                     "threads": _INTEGER,
                     "workers": _INTEGER,
                     "max_batch": _INTEGER,
+                    "decode": {"enum": ["exact", "fast", None], "description": "How JPEGs are decoded; null for arrays"},
                     "loaded": {"type": "string", "format": "date-time"},
                     "exportweb": _STRING,
                 }

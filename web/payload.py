@@ -1,11 +1,12 @@
-"""From a request's body to an image and its parameters: raw bytes, a form, or Hugging Face's JSON.
+"""From a request's body to what the model is asked and its parameters: raw bytes, a form, or Hugging Face's JSON.
 
-Parameters come from the query string, a form's other fields, or JSON's ``parameters``; the query string wins.
+A model that takes arrays reads its body itself. Parameters come from the query string, a form's other fields, or JSON's ``parameters``; the
+query string wins.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 from urllib.parse import parse_qsl
 
 import msgspec
@@ -19,9 +20,9 @@ MAX_FIELD = 4096  # bytes of a form's text field
 
 
 class Payload(NamedTuple):
-    """The bytes of an image file, and the parameters that came with it."""
+    """The bytes of an image file, or of a body that holds arrays, and the parameters that came with them."""
 
-    image: bytes
+    data: bytes
     params: dict[str, str]
 
 
@@ -32,24 +33,27 @@ class _Call(msgspec.Struct):
     parameters: dict[str, str | int | float | bool | None] = {}
 
 
-def parse(body: bytes, content_type: bytes, query: bytes) -> Payload:
-    """Find the image in a body by its Content-Type; anything but a form or JSON is the image itself.
+def parse(body: bytes, content_type: bytes, query: bytes, *, takes: Literal["image", "arrays"] = "image") -> Payload:
+    """Find the image in a body by its Content-Type; anything but a form or JSON is the image itself, and a body of arrays always whole.
 
     Raises `BadParameter` when the form or the JSON isn't what it should be.
     """
     kind = content_type[:32].lower()
-    if kind.startswith(b"multipart/form-data"):
-        image, params = _form(body, content_type)
+    params: dict[str, str]
+    if takes == "arrays":
+        data, params = body, {}
+    elif kind.startswith(b"multipart/form-data"):
+        data, params = _form(body, content_type)
     elif kind.startswith(b"application/json"):
-        image, params = _json(body)
+        data, params = _json(body)
     else:
-        image, params = body, {}
+        data, params = body, {}
     if query:
         try:
             params |= parse_qsl(query.decode("ascii"), keep_blank_values=True, max_num_fields=MAX_PARTS)
         except ValueError:
             raise BadParameter(f"The query string can't be read; it should look like ?top_k=5 (at most {MAX_PARTS}).") from None
-    return Payload(image, params)
+    return Payload(data, params)
 
 
 def _json(body: bytes) -> tuple[bytes, dict[str, str]]:

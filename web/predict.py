@@ -9,13 +9,15 @@ import msgspec
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from exportweb.runtime import Answer, ServedModel
+from exportweb.runtime import Answer, File, ServedModel
 from exportweb.web.body import Body, Inbox
 from exportweb.web.metrics import Metrics
 from exportweb.web.payload import parse
 
 # Seconds after which a client is watched for having gone away; most have their answer before, and the watch costs time.
 WATCH_AFTER = 0.02
+
+_NPZ = b"application/x-npz"
 
 _encode = msgspec.json.Encoder().encode
 
@@ -30,23 +32,30 @@ class Predict:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; raises `RequestError`, or whatever the model raised."""
-        content_type, length = b"", None
+        content_type, accept, length = b"", b"", None
         for name, value in scope["headers"]:
             if name == b"content-type":
                 content_type = value
             elif name == b"content-length":
                 length = value
+            elif name == b"accept":
+                accept = value
+        predictor = self._model.predictor
+        takes = "image" if predictor is None else predictor.takes
+        del predictor  # it holds its version's memory
         try:
             with Body(self._inbox) as body:
-                payload = parse(await body.read(receive, length), content_type, scope["query_string"])
-                answer = await self._ask(payload.image, payload.params, receive)
+                payload = parse(await body.read(receive, length), content_type, scope["query_string"], takes=takes)
+                if takes == "arrays" and _NPZ in accept:
+                    payload.params.setdefault("format", "npz")
+                answer = await self._ask(payload.data, payload.params, receive)
         except ClientDisconnect:
             return
         self._metrics.observe(answer)
-        result = _encode(answer.result)
+        kind, result = answer.result if isinstance(answer.result, File) else ("application/json", _encode(answer.result))
         timings = ", ".join([f"{stage};dur={1000 * seconds:.2f}" for stage, seconds in answer.timings.items()])
         headers = [
-            (b"content-type", b"application/json"),
+            (b"content-type", kind.encode("ascii")),
             (b"content-length", b"%d" % len(result)),
             (b"cache-control", b"no-store"),
             (b"x-model-version", b"%d" % answer.version),
@@ -55,8 +64,8 @@ class Predict:
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": result})
 
-    async def _ask(self, image: bytes, params: dict[str, str], receive: Receive) -> Answer:
-        """Queue an image and wait for its answer, or until the client goes away: then nothing is computed for it."""
+    async def _ask(self, data: bytes, params: dict[str, str], receive: Receive) -> Answer:
+        """Queue a request and wait for its answer, or until the client goes away: then nothing is computed for it."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer] = loop.create_future()
 
@@ -64,7 +73,7 @@ class Predict:
             with contextlib.suppress(RuntimeError):  # the loop is closed: the server stopped, nobody waits any more
                 loop.call_soon_threadsafe(_settle, future, answer)
 
-        job = self._model.submit(image, params, done)
+        job = self._model.submit(data, params, done)
         watch: asyncio.Task[None] | None = None
 
         def start_watching() -> None:

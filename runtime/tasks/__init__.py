@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
-from typing import Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any, NamedTuple, Protocol
 
 from exportweb.card import Card
 from exportweb.errors import CardError
+from exportweb.runtime.reader import Prepared, Row
 
-Row = Mapping[str, NDArray[np.generic]]
-"""The outputs for one image, by name, without the batch dimension."""
+_TASKS = {
+    "image-classification": "image_classification:ImageClassification",
+    "tensor": "tensor:Tensor",
+}
 
-_TASKS = {"image-classification": "image_classification:ImageClassification"}
+
+class File(NamedTuple):
+    """An answer that is a file, for a client that asked for one in place of JSON."""
+
+    media_type: str
+    data: bytes
 
 
 class Task(Protocol):
@@ -32,8 +37,8 @@ class Task(Protocol):
     def params(self, given: Mapping[str, object]) -> Any:
         """Check what a client asked for; raise `BadParameter` for an unknown name or a value out of range."""
 
-    def answer(self, row: Row, params: Any) -> Any:
-        """Turn one image's outputs into an answer that JSON can hold."""
+    def answer(self, row: Row, params: Any, prepared: Prepared) -> Any:
+        """Turn the outputs for one request, and the request itself, into an answer that JSON can hold, or a `File`."""
 
 
 def load(card: Card, shapes: Mapping[str, tuple[int | None, ...]]) -> Task:

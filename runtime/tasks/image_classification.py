@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from exportweb.card import Card
 from exportweb.errors import BadParameter, CardError, ExportwebError
-from exportweb.runtime.tasks import Row
+from exportweb.runtime.reader import Prepared, Row
 
 DEFAULT_TOP_K = 5
 
@@ -64,7 +64,7 @@ class ImageClassification:
             raise BadParameter(f"top_k={text[:40]} is not possible; it is a whole number from 1 to {classes}, the number of classes.")
         return Params(top_k=int(text))
 
-    def answer(self, row: Row, params: Params) -> list[dict[str, object]]:
+    def answer(self, row: Row, params: Params, prepared: Prepared | None = None) -> list[dict[str, object]]:
         """Return the `top_k` likeliest classes, best first, equal scores in the order of the classes.
 
         Raises `ExportwebError` if the outputs are not finite.

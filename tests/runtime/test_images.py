@@ -14,9 +14,14 @@ import pytest
 from PIL import ExifTags, Image
 
 from exportweb.errors import NotAnImage, RequestError, TooLarge, TornImage
-from exportweb.runtime.images import FORMATS, convert, decode
+from exportweb.runtime import images
+from exportweb.runtime.images import FORMATS, convert
 
 LIMIT = 50_000_000
+
+
+def decode(data: bytes, **options: Any) -> Image.Image:
+    return images.decode(data, **options).image
 
 
 def picture(width: int = 48, height: int = 32, mode: str = "RGB") -> Image.Image:

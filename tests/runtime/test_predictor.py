@@ -37,7 +37,7 @@ def test_predicts(tmp_path: Path, artifacts: Artifacts, picture: Picture) -> Non
 
 def test_a_batch_answers_as_its_images_do(tmp_path: Path, artifacts: Artifacts, picture: Picture) -> None:
     predictor = Predictor.load(artifacts.write(tmp_path / "model.onnx"), device="cpu")
-    arrays = [predictor.prepare(picture(colour)).array for colour in ("red", "blue", "green")]
+    arrays = [predictor.prepare(picture(colour)) for colour in ("red", "blue", "green")]
     alone = [predictor.infer([array])[0]["logits"] for array in arrays]
     np.testing.assert_array_equal([row["logits"] for row in predictor.infer(arrays)], alone)
 
@@ -103,7 +103,7 @@ def test_a_foreign_file_with_a_card_of_the_users_words(foreign: Callable[..., Pa
     path = foreign(layout=layout)
     card = card_for_onnx(path, task="image-classification", labels=["r", "g", "b"], mean=[0.5], std=[0.1, 0.2, 0.5])
     predictor = Predictor.load(path, device="cpu", card=card)
-    (row,) = predictor.infer([predictor.prepare(picture("red")).array])
+    (row,) = predictor.infer([predictor.prepare(picture("red"))])
     assert row["output"] == pytest.approx([5.0, -2.5, -1.0])  # (1 - 0.5) / 0.1, (0 - 0.5) / 0.2, (0 - 0.5) / 0.5
     assert predictor.predict(picture("red"), top_k=1)[0]["label"] == "r"
 

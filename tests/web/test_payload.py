@@ -31,7 +31,7 @@ def test_a_forms_image_comes_out_as_it_went_in(image: bytes) -> None:
 
 def test_the_boundary_may_be_quoted_and_the_kind_in_capitals() -> None:
     body = b'--a b\r\ncontent-disposition: FORM-DATA; name="image"; filename="x.png"\r\n\r\nabc\r\n--a b--\r\n'
-    assert parse(body, b'Multipart/Form-Data; boundary="a b"', b"").image == b"abc"
+    assert parse(body, b'Multipart/Form-Data; boundary="a b"', b"").data == b"abc"
 
 
 def test_a_form_of_too_many_parts() -> None:
@@ -69,7 +69,7 @@ def test_broken_forms_are_the_clients_fault(body: bytes) -> None:
 def test_almost_boundaries_are_data(filler: bytes) -> None:
     image = filler * (5_000_000 // len(filler))
     body = b"--boundary\r\nContent-Disposition: form-data; name=image\r\n\r\n" + image + b"\r\n--boundary--\r\n"
-    assert parse(body, b"multipart/form-data; boundary=boundary", b"").image == image
+    assert parse(body, b"multipart/form-data; boundary=boundary", b"").data == image
 
 
 def test_json_carries_base64_and_parameters_of_any_kind() -> None:
@@ -82,3 +82,8 @@ def test_json_carries_base64_and_parameters_of_any_kind() -> None:
 def test_the_query_string_wins() -> None:
     body, kind = form(image=b"abc", top_k="3")
     assert parse(body, kind, b"top_k=1").params == {"top_k": "1"}
+
+
+def test_a_body_of_arrays_is_passed_on_whole() -> None:
+    body = b'{"inputs": [1]}'
+    assert parse(body, b"application/json", b"format=npz", takes="arrays") == Payload(body, {"format": "npz"})

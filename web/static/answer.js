@@ -41,7 +41,7 @@ function remember(image, version, words) {
   asked = image;
   history = [...history.filter((entry) => entry.version !== version), { version, words }].slice(-REMEMBERED);
   $('history').hidden = history.length < 2;
-  $('history').replaceChildren(html('h3', {}, 'This image, version by version'),
+  $('history').replaceChildren(html('h3', {}, 'The same input, version by version'),
     html('ol', {}, ...history.map((entry) =>
       html('li', {}, html('span', { class: 'muted' }, `v${entry.version}`), ` ${entry.words}`))));
 }

@@ -43,7 +43,7 @@ const asker = createAsker({
   },
   onError(error) {
     settle(error.message);
-    if (answered === null) showNoAnswer('No answer', 'The note beside the image says why.');
+    if (answered === null) showNoAnswer('No answer', 'The note below the input says why.');
   },
 });
 
@@ -70,7 +70,8 @@ function showNone() {
     showNoAnswer('Waiting for the first version', 'It appears here by itself as soon as training publishes one. ' +
       'What you choose or draw now is answered then.', { waiting: true });
   } else {
-    showNoAnswer('Nothing asked yet', 'Choose an image, drop one, paste one, or draw.');
+    showNoAnswer('Nothing asked yet', task?.createForm ? 'Fill in the form, or send a file.'
+      : 'Choose an image, drop one, paste one, or draw.');
   }
 }
 
@@ -93,6 +94,8 @@ const refresh = coalesce(async () => {
     if (swapped || (reconnected && known.serving !== null)) {
       model = await getModel();
       task = await loadTask(model.task);
+      inputs.offer(task, model.card);
+      showCommand();
     }
     ({ serving, versions } = known);
     showModel();
@@ -150,7 +153,8 @@ function showModel() {
     $('about').textContent = joinFacts([
       model.task.replaceAll('-', ' '),
       card.source.model === name ? null : card.source.model,
-      `${card.input.width} × ${card.input.height}`,
+      card.input ? `${card.input.width} × ${card.input.height}` : null,
+      card.inputs?.length > 1 ? `${card.inputs.length} inputs` : null,
       card.labels?.length > 0 ? `${card.labels.length} classes` : null,
       runtime.device,
     ]);
@@ -204,6 +208,11 @@ $('metric').addEventListener('change', ({ target }) => {
   showMetric();
 });
 
-$('curl').textContent = `curl --data-binary @image.jpg ${new URL('predict', document.baseURI)}`;
+function showCommand() {
+  const body = task?.command ? task.command(model.card) : '--data-binary @image.jpg';
+  $('curl').textContent = `curl ${body} ${new URL('predict', document.baseURI)}`;
+}
+
+showCommand();
 $('copy').addEventListener('click', () => copyText($('curl'), $('copy')));
 refresh();

@@ -27,6 +27,7 @@ export function receiveFiles({ input, choosers, overlay, onFile, onProblem }) {
 
   addEventListener('paste', (event) => {
     const [file] = event.clipboardData.files;
+    if (event.target.closest?.('input, textarea')) return; // text, where text belongs
     if (file) onFile(file);
     else onProblem('The clipboard holds no image. Copy an image, not its address, and paste again.');
   });
@@ -37,6 +38,6 @@ export async function readFile(file) {
   try {
     return new Blob([await file.arrayBuffer()], { type: file.type });
   } catch {
-    throw new Error(`${file.name || 'This'} can’t be read. Choose an image file.`);
+    throw new Error(`${file.name || 'This'} can’t be read. Choose another file.`);
   }
 }

@@ -1,4 +1,4 @@
-// Where images come from: a file, the pad or the camera, one shown at a time.
+// Where requests come from: an image's file, the pad or the camera, or a form for what is no image; one shown at a time.
 
 import { createCamera, watchCameras } from './camera.js';
 import { $ } from './dom.js';
@@ -15,10 +15,13 @@ const LONGEST = 400; // and those after which it is asked even while strokes go 
  * none, `onProblem(sentence)` when what came in is none.
  */
 export function createInputs({ onImage, onEmpty, onProblem }) {
-  const images = { image: null, draw: null, camera: null }; // what each mode holds
+  const images = { image: null, draw: null, camera: null, form: null }; // what each mode holds
   let mode = 'image';
   let newest = null; // the file that came last: one that took longer to read must not take its place
   let touched = false; // the person has done something; the page no longer picks a mode
+
+  let read = null; // reads the form's fields
+  let drawn = null; // what the form was drawn for
 
   function hold(image) {
     images[mode] = image;
@@ -46,7 +49,7 @@ export function createInputs({ onImage, onEmpty, onProblem }) {
 
   receiveFiles({
     input: $('file'),
-    choosers: [$('choose'), $('choose-again')],
+    choosers: [$('choose'), $('choose-again'), $('choose-arrays')],
     overlay: $('drop'),
     onProblem,
     async onFile(file) {
@@ -55,6 +58,7 @@ export function createInputs({ onImage, onEmpty, onProblem }) {
       try {
         const image = await readFile(file);
         if (file !== newest) return;
+        if (mode === 'form') return hold(image);
         images.image = image;
         showPicture(image, file.name);
         enter('image');
@@ -95,7 +99,29 @@ export function createInputs({ onImage, onEmpty, onProblem }) {
     if (!available && mode === 'camera') enter('image');
   });
 
+  document.querySelector('[data-panel=form]').addEventListener('submit', (event) => {
+    event.preventDefault();
+    newest = null;
+    try {
+      hold(read());
+    } catch (error) {
+      onProblem(error.message);
+    }
+  });
+
   return {
+    /** Show the form of a task that takes no images, drawn anew where other arrays are taken than before. */
+    offer(task, card) {
+      const wanted = task.createForm ? JSON.stringify(card.inputs) : null;
+      if (wanted === drawn) return;
+      drawn = wanted;
+      $('modes').hidden = wanted !== null;
+      $('file').accept = wanted === null ? 'image/*' : '.npy,.npz,.json';
+      if (wanted !== null) read = task.createForm($('fields'), card);
+      images.form = null;
+      enter(wanted === null ? 'image' : 'form');
+    },
+
     /** Show a mode, unless the person has picked or used one. */
     suggest(suggested) {
       if (!touched && mode !== suggested) enter(suggested);

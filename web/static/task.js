@@ -4,6 +4,11 @@
 //   render(container, answer, context)  draws an answer; context is { card, image }: the model's card, the image's Blob
 //   summarize(answer)                   the answer in a few words
 //
+// and, if it takes no images,
+//
+//   createForm(container, card)         draws the fields for a request; returns a function that reads them as a Blob, or throws an Error
+//   command(card)                       what curl sends, in a shell's words
+//
 // `render` is called again with the same container for every newer answer, so it may reuse what it drew.
 
 const json = {
