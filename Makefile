@@ -10,7 +10,7 @@ demo: $(READY)  ## train on handwritten digits, live on a web page
 	$(BIN)/python examples/digits.py
 
 test: $(READY)  ## all tests
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
 
 lint: $(READY)  ## style and types
 	$(BIN)/ruff check .
@@ -19,8 +19,13 @@ lint: $(READY)  ## style and types
 
 bench: $(READY)  ## the tables in benchmarks/README.md
 	$(BIN)/python benchmarks/publish.py
+	$(BIN)/python benchmarks/stall.py
+	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/inference.py
+	$(BIN)/python benchmarks/precision.py
+	$(BIN)/python benchmarks/decode.py
 	$(BIN)/python benchmarks/serve.py
+	$(BIN)/python benchmarks/swap.py
 
 setup: $(READY)
 

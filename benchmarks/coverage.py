@@ -1,14 +1,15 @@
-"""What exports: one model of each of timm's architectures, each in a process of its own, into docs/coverage.md.
+"""What exports: timm's architectures, torchvision's and transformers' classifiers, each in a process of its own, into docs/coverage.md.
 
-A row holds when the ONNX file answers batches of 1, 2 and 5 as the model itself does, before and after all its weights have changed, with
-every weight that matters in the file under its own name.
+A row holds when the ONNX file answers batches of 1, 2 and 5 as the model itself does after all its weights have changed, with every weight
+that matters in the file under its own name. Rows that are in the table already are kept; models that are named are tried again.
 
-    python benchmarks/coverage.py [--timeout SECONDS] [MODEL ...]
+    python benchmarks/coverage.py [--fresh] [--timeout SECONDS] [timm/NAME | torchvision/NAME | transformers/NAME ...]
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import json
 import subprocess
 import sys
@@ -19,23 +20,88 @@ from typing import Any
 
 HERE = Path(__file__).parent
 TABLE = HERE.parent / "docs" / "coverage.md"
-HEADER = """# What exports
+MEASURED = ("torch", "onnx", "onnxscript", "onnxruntime", "timm", "torchvision", "transformers")
+INTRODUCTION = """# What exports
 
-The model with the fewest parameters of each of timm's architectures, with random weights. `python benchmarks/coverage.py` makes this table.
+`python benchmarks/coverage.py` makes these tables: each model in a process of its own, with random weights, on {python}, {versions}.
+A row without **bold** words holds.
 
-- *format*: what the model became. *refresh*: a new version is new weights in the known graph; each weight that matters is in it by name.
-- *difference*: `max|ONNX - PyTorch| / max(1, max|PyTorch|)`, the worst of batches of 1, 2 and 5 images, after every weight was changed.
-- *attach, version*: seconds on two busy cores to export and prove the graph, and to write and check a version.
-
-| architecture | model | MB | format | refresh | difference | attach, s | version, s |
-| --- | --- | --- | --- | --- | --- | --- | --- |
+- *format*: what the model became. *MB*: the size of that file.
+- *refresh*: how a new version is written. *by name*: as new weights in the known graph. That is proved, not assumed: the weights that are
+  not in the file under their names were changed and the model's answer stayed the same to the bit; then all weights were changed, and
+  the file followed.
+- *weights*: how many are in the file by name, without those that have no effect in evaluation (*unused*). *tied*: how many of those names
+  stand for how many tensors; each such tensor was changed alone, and the file followed.
+- *1, 2, 5*: whether batches of 1, 2 and 5 images are answered as the model itself answers them after all its weights have changed, and the
+  worst `max|ONNX - PyTorch| / max|PyTorch|`; up to 1e-3 is the same answer.
+- *attach, version*: seconds to export and prove the graph, and to write and check a version, on two busy cores: orders of magnitude.
 """
+COLUMNS = ("model", "format", "MB", "refresh", "weights", "unused", "tied", "1, 2, 5", "attach, s", "version, s")
+
+TIMM = "## timm\n\nThe model with the fewest parameters of each of timm's architectures."
+TORCHVISION = "## torchvision\n\nOne small model of each family of classifiers."
+TRANSFORMERS = (
+    "## transformers\n\nImage classifiers built from a configuration smaller than the published ones, for images of 64 x 64 where it says "
+    "a size."
+)
+
+TORCHVISION_MODELS = (
+    *("alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "efficientnet_v2_s", "googlenet", "inception_v3", "maxvit_t"),
+    *("mnasnet0_5", "mobilenet_v2", "mobilenet_v3_small", "regnet_x_400mf", "regnet_y_400mf", "resnet18", "resnext50_32x4d"),
+    *("shufflenet_v2_x0_5", "squeezenet1_1", "swin_t", "swin_v2_t", "vgg11", "vgg11_bn", "vit_b_16", "wide_resnet50_2"),
+)
+_VIT = {"image_size": 64, "hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 3, "intermediate_size": 96}
+_SWIN = {"image_size": 64, "embed_dim": 16, "depths": [2, 2], "num_heads": [1, 2], "window_size": 4}
+_STAGES = {"hidden_sizes": [16, 24, 32, 48], "depths": [1, 2, 1, 1]}
+TRANSFORMERS_MODELS: dict[str, dict[str, Any]] = {
+    "beit": {**_VIT, "use_relative_position_bias": True, "use_absolute_position_embeddings": True},
+    "convnext": {"image_size": 64, **_STAGES},
+    "convnextv2": {"image_size": 64, **_STAGES},
+    "deit": _VIT,
+    "dinov2": _VIT,
+    "efficientnet": {"image_size": 64, "width_coefficient": 1.0, "depth_coefficient": 1.0, "hidden_dim": 1280},
+    "focalnet": {"image_size": 64, "embed_dim": 16, "depths": [1, 2], "focal_levels": [2, 2], "focal_windows": [3, 3]},
+    "mobilenet_v2": {"image_size": 64, "depth_multiplier": 0.35},
+    "mobilevit": {"image_size": 64},
+    "regnet": {"embedding_size": 8, "groups_width": 8, **_STAGES},
+    "resnet": {"embedding_size": 8, **_STAGES},
+    "swin": _SWIN,
+    "swinv2": _SWIN,
+    "vit": _VIT,
+}
 
 
-def one(name: str) -> dict[str, Any]:
+def sections() -> dict[str, list[str]]:
+    """Return the models to try, as ``framework/name``, under their headings."""
+    lines = (HERE / "timm_models.txt").read_text("utf-8").splitlines()
+    return {
+        TIMM: ["timm/" + line.split()[1] for line in lines if not line.startswith("#")],
+        TORCHVISION: [f"torchvision/{name}" for name in TORCHVISION_MODELS],
+        TRANSFORMERS: [f"transformers/{name}" for name in TRANSFORMERS_MODELS],
+    }
+
+
+def create(spec: str) -> Any:
+    """Make a model with random weights."""
+    framework, _, name = spec.partition("/")
+    if framework == "timm":
+        import timm
+
+        return timm.create_model(name)
+    if framework == "torchvision":
+        import torchvision
+
+        return torchvision.models.get_model(name, weights=None)
+    import transformers
+
+    config = transformers.AutoConfig.for_model(name, num_labels=10, **TRANSFORMERS_MODELS.get(name, {"image_size": 64}))
+    config.architectures = []  # of several classes the first
+    return transformers.AutoModelForImageClassification.from_config(config)
+
+
+def one(spec: str) -> dict[str, Any]:
     """Export a model, change its weights, publish a version, and compare that with the model."""
     import numpy as np
-    import timm
     import torch
 
     from exportweb.exporters import golden
@@ -45,14 +111,14 @@ def one(name: str) -> dict[str, Any]:
     from exportweb.runtime.session import OnnxSession
 
     torch.manual_seed(0)
-    model = timm.create_model(name)
+    model = create(spec)
     start = time.perf_counter()
     exporter = Exporter(model)
     attach = time.perf_counter() - start
     with torch.no_grad():
         for tensor in exporter.weights.tensors:
             if tensor.is_floating_point():
-                tensor.mul_(1 + 0.1 * torch.rand_like(tensor)).add_(0.01 * torch.rand_like(tensor))
+                tensor.add_((tensor == 0) * 0.01 * torch.rand_like(tensor)).mul_(0.9 + 0.2 * torch.rand_like(tensor))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "version.onnx"
         start = time.perf_counter()
@@ -71,13 +137,24 @@ def one(name: str) -> dict[str, Any]:
             images = golden.mosaic(image, batch=batch)
             with torch.no_grad():
                 expected = itself(torch.from_numpy(images)).numpy()
-            worst = max(worst, golden.difference(session.run({"image": images})["logits"], np.asarray(expected)))
-    return {"mb": size, "whole": graph.whole, "worst": worst, "attach": attach, "version": version}
+            worst = max(worst, float(np.abs(session.run({"image": images})["logits"] - expected).max() / np.abs(expected).max()))
+    floating = {name: i for name, i in graph.names.items() if exporter.weights.tensors[i].is_floating_point()}
+    tied = [i for i in floating.values() if list(floating.values()).count(i) > 1]
+    return {
+        "mb": size,
+        "whole": graph.whole,
+        "weights": len(floating.keys() - graph.template.missing),
+        "unused": len(floating.keys() & graph.template.missing),
+        "tied": f"{len(tied)} of {len(set(tied))}" if tied else "",
+        "worst": worst,
+        "attach": attach,
+        "version": version,
+    }
 
 
-def row(architecture: str, name: str, timeout: float) -> tuple[bool, str]:
-    """Run `one` in a process of its own; return whether it holds, and its row."""
-    command = [sys.executable, __file__, "--one", name]
+def row(spec: str, timeout: float) -> str:
+    """Run `one` in a process of its own; return its row, with what does not hold in bold."""
+    command = [sys.executable, __file__, "--one", spec]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
         lines = done.stdout.strip().splitlines()
@@ -85,33 +162,58 @@ def row(architecture: str, name: str, timeout: float) -> tuple[bool, str]:
     except subprocess.TimeoutExpired:
         found = {"error": f"took more than {timeout:.0f} s"}
     if "error" in found:
-        return False, f"| {architecture} | {name} | | **none** | {found['error'][:200].replace('|', '/')} | | | |"
-    refresh = "by name" if found["whole"] is None else f"**whole**: {found['whole']}"
-    cells = [f"{found['mb']:.0f}", "ONNX", refresh, f"{found['worst']:.0e}", f"{found['attach']:.1f}", f"{found['version']:.2f}"]
-    return found["whole"] is None and found["worst"] < 1e-3, f"| {architecture} | {name} | " + " | ".join(cells) + " |"
+        cells = ["**none**", "", f"**{found['error'][:200].replace('|', '/')}**", "", "", "", "", "", ""]
+    else:
+        cells = [
+            "ONNX",
+            f"{found['mb']:.1f}",
+            "by name" if found["whole"] is None else f"**whole**: {found['whole']}",
+            str(found["weights"]),
+            str(found["unused"] or ""),
+            found["tied"],
+            f"{found['worst']:.0e}" if found["worst"] <= 1e-3 else f"**{found['worst']:.0e}**",
+            f"{found['attach']:.1f}",
+            f"{found['version']:.2f}",
+        ]
+    return f"| {spec} | " + " | ".join(cells) + " |"
+
+
+def read() -> dict[str, str]:
+    """Return the rows of the tables as they stand, by model."""
+    lines = TABLE.read_text("utf-8").splitlines() if TABLE.exists() else []
+    return {line.split()[1]: line for line in lines if line.startswith("| ") and "/" in line.split()[1]}
+
+
+def write(rows: dict[str, str]) -> None:
+    """Write the tables, as far as they go."""
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in MEASURED)
+    text = INTRODUCTION.format(python=f"Python {sys.version_info.major}.{sys.version_info.minor}", versions=versions)
+    for heading, specs in sections().items():
+        here = [rows[spec] for spec in specs if spec in rows]
+        held = sum("**" not in line for line in here)
+        text += f"\n{heading} **{held} of {len(specs)}** export to ONNX with a batch of any size and are refreshed by name.\n\n"
+        text += "\n".join([f"| {' | '.join(COLUMNS)} |", "| --- " * len(COLUMNS) + "|", *here]) + "\n"
+    TABLE.write_text(text, "utf-8")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("models", nargs="*")
-    parser.add_argument("--timeout", type=float, default=600)
+    parser.add_argument("models", nargs="*", help="only these, though they be in the table already or belong to no table")
+    parser.add_argument("--fresh", action="store_true", help="forget the table")
+    parser.add_argument("--timeout", type=float, default=1800)
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
         print(json.dumps(one(options.one)))
         return
-    lines = [line.split() for line in (HERE / "timm_models.txt").read_text().splitlines() if not line.startswith("#")]
-    wanted = [(a, m) for a, m in lines if not options.models or m in options.models]
-    wanted += [("", m) for m in options.models if m not in {m for _, m in lines}]
-    rows, held = [], 0
-    for architecture, name in wanted:
-        ok, text = row(architecture, name, options.timeout)
-        held += ok
-        rows.append(text)
-        print(text, flush=True)
-        if not options.models:  # kept as it grows
-            TABLE.write_text(HEADER + "\n".join(rows) + f"\n\n{held} of {len(rows)} export to ONNX and refresh by name.\n", "utf-8")
-    print(f"{held} of {len(rows)} export to ONNX and refresh by name")
+    if options.fresh:
+        TABLE.unlink(missing_ok=True)
+    listed = [spec for specs in sections().values() for spec in specs]
+    for spec in options.models or [spec for spec in listed if spec not in read()]:
+        line = row(spec, options.timeout)
+        print(line, flush=True)
+        if spec in listed:
+            write({**read(), spec: line})
 
 
 if __name__ == "__main__":

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import logging
-import os
 import threading
 import time
 from typing import BinaryIO, NamedTuple
 
 from exportweb.card import Card
 from exportweb.errors import ExportwebError, Rejected, StoreError, StoreLocked
+from exportweb.exporters.beside import yield_to_training
 from exportweb.exporters.exporter import Graph
 from exportweb.exporters.weights import Snapshot, Weights
 from exportweb.store import Store, metric_of
 
 log = logging.getLogger("exportweb")
-_NICE = 10
 _PAUSE, _LONGEST = 1.0, 30.0  # seconds before a version that the store did not take is tried again: the first time, and at most
 
 
@@ -64,6 +65,7 @@ class Publisher:
                     self._snapshots = [Snapshot(weights), Snapshot(weights)]
                 graph.borrow(self._snapshots[0])  # and give back the memory that it was traced with
                 self._graph = graph
+                _give_back()
 
     def submit(self, graph: Graph, weights: Weights, card: Card) -> None:
         """Copy the weights and have them published. Blocks only for the copy."""
@@ -113,8 +115,7 @@ class Publisher:
         return snapshot
 
     def _work(self) -> None:
-        if hasattr(os, "setpriority"):  # Linux: the priority of this thread alone, and of those it starts
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+        yield_to_training()
         while (job := self._next()) is not None:
             done = True
             try:
@@ -187,6 +188,12 @@ class Publisher:
             self.store.prune(self._keep, best=self._best)
         except StoreError as error:
             log.warning("exportweb: old versions could not be deleted, which is tried again after the next one: %s", error)
+
+
+def _give_back() -> None:
+    """Return freed memory to the system, where the C library keeps it (glibc): tracing takes several times the weights."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _what(card: Card) -> str:

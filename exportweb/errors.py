@@ -19,6 +19,7 @@ client of the server caused derive from `RequestError` and carry the HTTP status
         ├── NotAnImage       415
         ├── BadInput         422
         │   └── TornImage    an image that is cut short or damaged
+        ├── TimedOut         504
         └── Overloaded       503
 """
 
@@ -95,6 +96,12 @@ class BadInput(RequestError):
 
 class TornImage(BadInput):
     """The body begins as an image but can't be decoded."""
+
+
+class TimedOut(RequestError):
+    """The answer took longer than a request may."""
+
+    status = 504
 
 
 class Overloaded(RequestError):

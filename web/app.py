@@ -31,6 +31,7 @@ STATIC = Path(__file__).with_name("static")
 MAX_UPLOAD = 20_000_000  # bytes
 MAX_HELD = 512_000_000  # bytes
 BODY_TIMEOUT = 30.0  # seconds
+TIMEOUT = 60.0  # seconds
 
 
 def create_app(
@@ -39,12 +40,14 @@ def create_app(
     max_upload: int = MAX_UPLOAD,
     max_held: int = MAX_HELD,
     body_timeout: float = BODY_TIMEOUT,
+    timeout: float = TIMEOUT,
     cors: Sequence[str] = (),
 ) -> Starlette:
     """Return the web app of one model, which is started and closed by the caller.
 
     `max_upload` is the largest body of a request in bytes, `max_held` that of all requests in flight together,
-    `body_timeout` the seconds within which a body has to arrive, `cors` the origins (or ``"*"``) whose pages may ask.
+    `body_timeout` the seconds within which a body has to arrive, `timeout` those within which it is answered then, `cors` the origins
+    (or ``"*"``) whose pages may ask.
     `app.state.events` is the event hub: close it before the server waits for its connections to end.
     """
     info, metrics, events, static = Info(model), Metrics(model), Events(model), _Static(directory=STATIC)
@@ -57,7 +60,7 @@ def create_app(
         return JSONResponse(describe(max_upload))
 
     routes = [
-        Route("/predict", Predict(model, metrics, inbox), methods=["POST"]),
+        Route("/predict", Predict(model, metrics, inbox, timeout=timeout), methods=["POST"]),
         Route("/", page),
         Route("/model", info.model),
         Route("/versions", info.versions),

@@ -76,6 +76,7 @@ def _predict(max_upload: int) -> Json:
         "415": "Not an image",
         "422": "An image that can't be decoded, or arrays that aren't what the model takes",
         "503": "The queue is full, or no version is loaded yet; see Retry-After",
+        "504": "There was no answer in time",
     }
     return {
         "summary": "Ask about one image, or about named arrays",

@@ -9,6 +9,7 @@ import msgspec
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
+from exportweb.errors import TimedOut
 from exportweb.runtime import Answer, File, ServedModel
 from exportweb.web.body import Body, Inbox
 from exportweb.web.metrics import Metrics
@@ -25,7 +26,8 @@ _encode = msgspec.json.Encoder().encode
 class Predict:
     """The ASGI endpoint. What a client did wrong is raised as `RequestError`, and answered where all errors are."""
 
-    def __init__(self, model: ServedModel, metrics: Metrics, inbox: Inbox) -> None:
+    def __init__(self, model: ServedModel, metrics: Metrics, inbox: Inbox, *, timeout: float) -> None:
+        self._timeout = timeout
         self._model = model
         self._metrics = metrics
         self._inbox = inbox
@@ -65,7 +67,7 @@ class Predict:
         await send({"type": "http.response.body", "body": result})
 
     async def _ask(self, data: bytes, params: dict[str, str], receive: Receive) -> Answer:
-        """Queue a request and wait for its answer, or until the client goes away: then nothing is computed for it."""
+        """Queue a request and wait for its answer, or until its time is up or the client goes away: then nothing is computed for it."""
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer] = loop.create_future()
 
@@ -81,6 +83,7 @@ class Predict:
             watch = loop.create_task(_gone(receive, future))
 
         timer = loop.call_later(WATCH_AFTER, start_watching)
+        deadline = loop.call_later(self._timeout, self._give_up, future)
         try:
             return await future
         except BaseException:
@@ -88,8 +91,14 @@ class Predict:
             raise
         finally:
             timer.cancel()
+            deadline.cancel()
             if watch is not None:
                 watch.cancel()
+
+    def _give_up(self, future: asyncio.Future[Answer]) -> None:
+        _settle(
+            future, TimedOut(f"There was no answer within {self._timeout:g} s; the server is too busy. Ask again later.")
+        )
 
 
 def _settle(future: asyncio.Future[Answer], answer: Answer | Exception) -> None:

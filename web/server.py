@@ -17,7 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from exportweb.errors import ExportwebError
 from exportweb.runtime import ServedModel
-from exportweb.web.app import BODY_TIMEOUT, MAX_UPLOAD, create_app
+from exportweb.web.app import BODY_TIMEOUT, MAX_UPLOAD, TIMEOUT, create_app
 from exportweb.web.events import Events
 
 GRACE = 10.0  # seconds for accepted requests to be answered once the server is told to stop
@@ -41,6 +41,7 @@ def run(
     log_level: str = "info",
     max_upload: int = MAX_UPLOAD,
     body_timeout: float = BODY_TIMEOUT,
+    timeout: float = TIMEOUT,
     cors: Sequence[str] = (),
     grace: float = GRACE,
     exit_with_stdin: bool = False,
@@ -51,7 +52,7 @@ def run(
     answered within `grace` seconds and nothing new is taken. Raises `ExportwebError` if it can't listen there.
     """
     listener = listen(host, port)
-    app = create_app(model, max_upload=max_upload, body_timeout=body_timeout, cors=cors)
+    app = create_app(model, max_upload=max_upload, body_timeout=body_timeout, timeout=timeout, cors=cors)
     config = Config(
         app,
         http=_Protocol,

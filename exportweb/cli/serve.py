@@ -38,6 +38,9 @@ _INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"
 )
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="Threads per run of the model; 0: as the runtime sees fit.")
 @click.option("--max-queue", type=click.IntRange(min=1), default=256, help="Requests that may wait; beyond them 503.")
+@click.option(
+    "--timeout", type=click.FloatRange(min=0, min_open=True), default=60.0, help="Seconds in which a request is answered; beyond them 504."
+)
 @click.option("--max-upload", type=click.IntRange(min=1), default=20_000_000, help="Bytes of a request; beyond them 413.")
 @click.option(
     "--max-pixels", type=click.IntRange(min=1), default=50_000_000, help="Pixels of an image, or values of arrays; beyond them 413."
@@ -72,6 +75,7 @@ def command(
     max_batch: int,
     threads: int,
     max_queue: int,
+    timeout: float,
     max_upload: int,
     max_pixels: int,
     decode: Literal["exact", "fast"],
@@ -124,6 +128,7 @@ def command(
         port=port,
         log_level=log_level,
         max_upload=max_upload,
+        timeout=timeout,
         cors=cors,
         exit_with_stdin=exit_with_stdin,
     )

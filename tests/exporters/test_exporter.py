@@ -102,6 +102,27 @@ def test_weights_that_are_not_finite_are_refused_by_name(model, tmp_path):
         write(exporter, tmp_path / "nan.onnx")
 
 
+def test_a_bound_that_is_infinite_by_design_is_no_fault(tmp_path):
+    class Bounded(Tiny):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("most", torch.tensor(float("inf")))
+
+        def forward(self, x):
+            return super().forward(x.clamp(max=self.most))
+
+    model = Bounded()
+    exporter = Exporter(model, hints=Hints(example()))
+    write(exporter, tmp_path / "unbounded.onnx")
+    model.most.fill_(0.5)
+    write(exporter, tmp_path / "bounded.onnx")
+    images = exporter.graph.sample
+    assert np.abs(answer(tmp_path / "bounded.onnx", images) - answer(tmp_path / "unbounded.onnx", images)).max() > 1e-3
+    model.most.fill_(float("nan"))
+    with pytest.raises(Rejected, match="answers with NaN"):
+        write(exporter, tmp_path / "nan.onnx")
+
+
 def test_answers_that_overflow_are_refused(model, tmp_path):
     exporter = Exporter(model, hints=Hints(example()))
     with torch.no_grad():

@@ -86,3 +86,9 @@ def test_a_name_that_is_none_says_what_would_be(here, spec, message):
 def test_what_a_function_returns_was_not_published(here):
     with pytest.raises(ExportError, match="--pretrained is for models that were published"):
         make("my_models:build", pretrained=True)
+
+
+def test_a_model_of_ones_own_needs_to_be_told_its_size(here):
+    with pytest.raises(ExportError, match=r"my_models:build doesn't say what images it takes\..* --size 224"):
+        cli_export("my_models:build", output=here / "m.onnx")
+    assert not (here / "m.onnx").exists()

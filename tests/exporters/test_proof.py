@@ -117,3 +117,18 @@ def test_each_use_of_a_tied_weight_is_asked_for():
 
     assert reason(Shares(bakes=False)) is None
     assert reason(Shares(bakes=True)) == "scale and small are one tensor, but not all that it does is in the graph"
+
+
+def test_a_forgotten_use_is_found_however_small_the_answers():
+    class Whispers(Tiny):
+        """Answers with scores of a millionth, and bakes one of two uses of a weight."""
+
+        def __init__(self):
+            super().__init__()
+            self.scale = torch.nn.Parameter(torch.tensor([2.0]))
+
+        def forward(self, x):
+            second = torch.tensor([2.0]) if torch.compiler.is_compiling() else self.scale
+            return super().forward(x) * self.scale * second * 1e-6
+
+    assert reason(Whispers()).startswith("with other weights in it, the graph's answers were ")

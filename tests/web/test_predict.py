@@ -263,6 +263,20 @@ def test_503_when_the_queue_is_full(serve_model: Callable[..., Any], picture: Pi
     assert "queue" in refused.json()["error"]
 
 
+def test_504_when_the_answer_takes_too_long(serve_model: Callable[..., Any], picture: Picture) -> None:
+    """Nobody waits any more, so nothing more is computed: the next request finds the queue empty."""
+    server = serve_model(slow=4000, timeout=0.2)
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda _: httpx.post(f"{server.url}/predict", content=picture(), timeout=60), range(8)))
+    late = [answer for answer in answers if answer.status_code == 504]
+    assert late and {answer.status_code for answer in answers} <= {200, 504}
+    assert "0.2 s" in late[0].json()["error"]
+    deadline = time.monotonic() + 60
+    while server.model.stats()["queue"] or server.model.stats()["in_flight"]:
+        assert time.monotonic() < deadline, "what timed out is still computed"
+        time.sleep(0.05)
+
+
 def test_many_clients_get_their_own_answers(served: Server, picture: Picture) -> None:
     pictures = {colour: picture(colour) for colour in ("red", "green", "blue")}
 
