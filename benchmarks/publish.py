@@ -23,7 +23,7 @@ from exportweb.exporters.weights import Snapshot
 from measure import interleaved, ratio, table
 
 MODELS = ["resnet18", "mobilenetv3_small_100", "vit_tiny_patch16_224", "vit_small_patch32_224", "resnet50"]
-ROUNDS = 5
+ROUNDS = 3
 
 
 def main() -> None:
@@ -33,7 +33,7 @@ def main() -> None:
         model = timm.create_model(name)
         exporter = Exporter(model)
         with tempfile.TemporaryDirectory() as folder:
-            store = Store(Path(folder) / "store")
+            store, fresh = Store(Path(folder) / "store"), Store(Path(folder) / "fresh")
             publisher = Publisher(store, keep=2)
             publisher.prepare(exporter.graph, exporter.weights)
 
@@ -41,13 +41,12 @@ def main() -> None:
                 publisher.submit(exporter.current_graph(), exporter.weights, exporter.card(exporter.graph, epoch=1))
                 publisher.flush()
 
-            def export(exporter: Exporter = exporter, folder: str = folder) -> None:
+            def export(exporter: Exporter = exporter, fresh: Store = fresh) -> None:
                 graph = Graph(exporter.model, exporter.weights, exporter.description, exporter.beside)
                 snapshot = Snapshot(exporter.weights)
                 snapshot.take(exporter.weights)
-                path = Path(folder) / "fresh.onnx"
-                with path.open("wb") as file:
-                    graph.write(file, snapshot, exporter.card(graph))
+                fresh.publish(lambda file, _: graph.write(file, snapshot, exporter.card(graph)))
+                fresh.prune(2)
 
             refresh()
             size = store.path(store.latest().number).stat().st_size

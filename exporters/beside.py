@@ -14,7 +14,7 @@ import torch
 
 T = TypeVar("T")
 
-_NICE = 10
+_NICE = 19
 
 
 class Beside:

@@ -62,6 +62,9 @@ class Graph:
             for name, i in weights.names.items()
             if name in made.names and made.tensors[made.names[name]].shape == weights.tensors[i].shape
         }
+        # A bound that is infinite from the beginning is meant to be; a parameter never is.
+        unbounded = {name for name, buffer in made.model.named_buffers(remove_duplicate=False) if buffer.isinf().any()}
+        self._finite = {name: i for name, i in self.names.items() if name not in unbounded}
         exported = export_graph(self.twin, torch.from_numpy(example), self.names)
         self.template = Template(exported.whole, self.names)
         self._session = OnnxSession(exported.weightless, device="cpu", threads=_THREADS, optimize=False)
@@ -121,7 +124,7 @@ class Graph:
 
     def _eager(self, snapshot: Snapshot) -> np.ndarray:
         """Return what PyTorch answers to the golden sample; raise `Rejected` if that, or a weight, is not finite."""
-        if (name := snapshot.not_finite(self.names)) is not None:
+        if (name := snapshot.not_finite(self._finite)) is not None:
             raise Rejected(f"The weights are not finite: {name} holds NaN or infinity.")
         self.borrow(snapshot)
         answer = golden.eager(self.twin, self.sample)

@@ -39,13 +39,26 @@ class Adapter(Protocol):
     def recognises(self, model: nn.Module) -> bool:
         """Whether the model is one of this framework's."""
 
+    def architecture(self, model: nn.Module) -> str:
+        """What the framework calls the model."""
+
     def describe(self, model: nn.Module, hints: Hints) -> Description:
         """Describe the model; raise `ExportError` with what is missing if it can't be."""
 
 
+def adapter(model: nn.Module) -> Adapter:
+    """Return the first adapter that recognises a model."""
+    from exportweb.exporters import timm_models, torch_modules, torchvision_models, transformers_models
+
+    adapters: Sequence[Adapter] = (timm_models, torchvision_models, transformers_models, torch_modules)
+    return next(each for each in adapters if each.recognises(model))
+
+
 def describe(model: nn.Module, hints: Hints) -> Description:
     """Describe a model by the first adapter that recognises it."""
-    from exportweb.exporters import timm_models, torch_modules
+    return adapter(model).describe(model, hints)
 
-    adapters: Sequence[Adapter] = (timm_models, torch_modules)
-    return next(adapter for adapter in adapters if adapter.recognises(model)).describe(model, hints)
+
+def modules_of(model: nn.Module) -> list[str]:
+    """Return the names of the Python modules that define a model's class and those it derives from, nearest first."""
+    return list(dict.fromkeys(kind.__module__ for kind in type(model).__mro__))

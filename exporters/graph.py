@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import onnx_ir
@@ -63,12 +63,13 @@ def logits(output: object) -> torch.Tensor:
     return output
 
 
-def export_graph(model: nn.Module, image: torch.Tensor) -> Exported:
+def export_graph(model: nn.Module, image: torch.Tensor, names: Iterable[str]) -> Exported:
     """Export a module whose weights lie under ``model.`` to ONNX.
 
-    `image` is an example batch of at least two (one would fix the batch size). Initializers get the names that the weights have in
-    the module's `state_dict`. Nothing is folded but what depends on shapes alone: folding a weight would take its name away, and
-    folding nothing leaves biases that keep ONNX Runtime from fusing convolutions with batch normalisation.
+    `image` is an example batch of at least two (one would fix the batch size). `names` are those of the weights, without ``model.``, and
+    initializers get them. Whatever else the graph needs, such as a table that the forward makes, is a constant of it. Nothing is folded
+    but what depends on shapes alone: folding a weight would take its name away, and folding nothing leaves biases that keep ONNX Runtime
+    from fusing convolutions with batch normalisation.
 
     Raises `ExportError` with PyTorch's reason if the graph can't be traced or translated, or if its weights don't fit into one file.
     """
@@ -95,7 +96,7 @@ def export_graph(model: nn.Module, image: torch.Tensor) -> Exported:
         if program is None:
             raise ExportError("PyTorch can't export this model to ONNX, and gave no reason.")
         graph = program.model
-        weights = {name for name in graph.graph.initializers if name.startswith(_PREFIX)}
+        weights = {_PREFIX + name for name in names} & set(graph.graph.initializers)
         optimizer.fold_constants(graph, should_fold=lambda node: _depends_on_shape(node, weights))
         RemoveUnusedNodesPass()(graph)
         held = [value for name, value in graph.graph.initializers.items() if name in weights]

@@ -2,7 +2,8 @@
 
 That every name is in the graph proves nothing by itself: an optimiser can leave a weight there under its name and use a folded copy, and a
 module can have remembered what it computed from a weight. Nor do equal numbers, if both sides forgot the same weight. So both are
-asked: each weight that matters is in the graph, and after all of them changed the graph still answers as PyTorch does.
+asked: each weight that matters is in the graph, and after all of them changed the graph still answers as PyTorch does. A tied weight is
+in the graph if one of its names is, yet another of its uses may not be: each is changed alone, and the graph must follow all the way.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ from exportweb.runtime.session import OnnxSession
 
 if TYPE_CHECKING:
     from exportweb.exporters.exporter import Graph
+
+_FOLLOWS = 0.01  # how far off an answer may be, as a part of how far PyTorch's moved
+_NOISE = 1e-4  # what the order alone in which sums are taken may make, as a part of the largest score
 
 
 def disprove(graph: Graph, snapshot: Snapshot) -> str | None:
@@ -39,6 +43,14 @@ def disprove(graph: Graph, snapshot: Snapshot) -> str | None:
         _perturb(snapshot, absent)
         if not np.array_equal(before, golden.eager(graph.twin, batch), equal_nan=True):
             return f"{missing[0]} (of {len(missing)} such) is not in the graph under its own name"
+    for i, names in _tied(graph, snapshot, absent).items():
+        kept = snapshot.tensors[i].clone()
+        _perturb(snapshot, {i}, by=1.0)
+        expected = golden.eager(graph.twin, batch)
+        got = graph.answer(snapshot, batch)
+        snapshot.tensors[i].copy_(kept)
+        if not _follows(got, expected, before):
+            return f"{' and '.join(names[:2])} are one tensor, but not all that it does is in the graph"
     _perturb(snapshot, set(graph.names.values()) - absent)
     expected = golden.eager(graph.twin, batch)
     with tempfile.TemporaryDirectory(prefix="exportweb-") as folder:
@@ -46,18 +58,39 @@ def disprove(graph: Graph, snapshot: Snapshot) -> str | None:
         with path.open("wb") as file:
             file.writelines(graph.template.fill(snapshot.tensors))
         got = OnnxSession(path, device="cpu", threads=1).run({"image": batch})["logits"]
-    worst = golden.difference(got, expected)
-    if worst > golden.TOLERANCE:
-        return f"with other weights in it, the graph's answers were {worst:.1e} off"
+    if not _follows(got, expected, before):
+        return f"with other weights in it, the graph's answers were {golden.difference(got, expected):.1e} off"
     return None
 
 
+def _follows(got: np.ndarray, expected: np.ndarray, before: np.ndarray) -> bool:
+    """Whether ONNX Runtime's answers moved as PyTorch's did, from `before` to `expected`, however small both are."""
+    if got.shape != expected.shape or not (np.isfinite(got).all() and np.isfinite(expected).all()):
+        return False
+    moved, scale = np.abs(expected - before).max(), np.abs(expected).max()
+    return bool(np.abs(got - expected).max() <= max(_FOLLOWS * moved, _NOISE * scale))
+
+
+def _tied(graph: Graph, snapshot: Snapshot, absent: set[int]) -> dict[int, list[str]]:
+    """Return the floating tensors in the graph that go by several names, with those."""
+    groups: dict[int, list[str]] = {}
+    for name, i in graph.names.items():
+        if snapshot.tensors[i].is_floating_point() and i not in absent:
+            groups.setdefault(i, []).append(name)
+    return {i: names for i, names in groups.items() if len(names) > 1}
+
+
 @torch.no_grad()
-def _perturb(snapshot: Snapshot, which: set[int]) -> None:
-    """Change each floating tensor by about a tenth, and what is zero too; what is positive (a variance) stays so."""
+def _perturb(snapshot: Snapshot, which: set[int], *, by: float = 0.1) -> None:
+    """Change each floating number by half of that part to all of it, up or down, and what is zero too.
+
+    What is positive (a variance) stays so, and on average nothing grows, which a deep model would turn into infinity.
+    """
     random = torch.Generator().manual_seed(0)
     for i in sorted(which):
         tensor = snapshot.tensors[i]
         if tensor.is_floating_point():
-            tensor.mul_(1 + 0.1 * (2 * torch.rand(tensor.shape, generator=random) - 1))
-            tensor.add_(0.01 * torch.rand(tensor.shape, generator=random))
+            zero = tensor == 0
+            change = torch.rand(tensor.shape, generator=random) - 0.5
+            tensor.mul_(1 + by * (change + 0.5 * change.sign()))
+            tensor.add_(zero * 0.01 * torch.rand(tensor.shape, generator=random))

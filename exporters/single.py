@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from exportweb.atomic import replace_file
-from exportweb.exporters import named, torch_modules
+from exportweb.errors import ExportError
+from exportweb.exporters import frameworks, named, torch_modules
 from exportweb.exporters.exporter import Exporter
 from exportweb.exporters.frameworks import Hints
 from exportweb.exporters.precision import TOLERANCE, check, convert
@@ -77,5 +78,10 @@ def cli_export(
     `size` is (height, width) of its images, in pixels. Raises `ExportError` that names what was given and what would do.
     """
     model, known = named.create(spec, classes=None if labels is None else len(labels), checkpoint=checkpoint, pretrained=pretrained)
+    if size is None and frameworks.adapter(model) is torch_modules:
+        raise ExportError(
+            f"{spec} doesn't say what images it takes. Say how large they are in pixels: --size 224; and if your training transform "
+            "normalises them, --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 with the values that it uses."
+        )
     example = None if size is None else torch.zeros(1, torch_modules.channels(model), *size)
     return export(model, output, labels=labels or known, example=example, mean=mean, std=std)

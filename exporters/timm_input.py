@@ -38,8 +38,8 @@ def image_input(
     interpolation: Any = config.get("interpolation") or "bicubic"
     if interpolation not in get_args(Interpolation):
         raise ExportError(f"Unknown interpolation {interpolation!r}; known are {', '.join(get_args(Interpolation))}.")
-    mean = _per_channel(config.get("mean") or _MEAN, channels, "mean")
-    std = _per_channel(config.get("std") or _STD, channels, "std")
+    mean = per_channel(config.get("mean") or _MEAN, channels, "mean")
+    std = per_channel(config.get("std") or _STD, channels, "std")
     crop_pct = config.get("crop_pct") or _CROP_PCT
     resize_height, resize_width = math.floor(height / crop_pct), math.floor(width / crop_pct)
     mode = config.get("crop_mode") or "center"
@@ -79,8 +79,8 @@ def _input_size(value: int | Sequence[int]) -> tuple[int, int, int]:
     return sizes[0], sizes[1], sizes[2]
 
 
-def _per_channel(value: Sequence[float], channels: int, key: str) -> tuple[float, ...]:
-    """Give one value to each channel: repeated for all, or averaged for grey."""
+def per_channel(value: Sequence[float], channels: int, key: str) -> tuple[float, ...]:
+    """Give one value to each channel: repeated for all, or averaged for grey. Raises `ExportError` if their number fits neither."""
     values = tuple(float(v) for v in value)
     if len(values) == channels:
         return values

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from exportweb.card import ImageInput
 from exportweb.errors import ExportError
-from exportweb.exporters import timm_input, torch_modules
-from exportweb.exporters.frameworks import Description, Hints
+from exportweb.exporters import checkpoints, timm_input, torch_modules
+from exportweb.exporters.frameworks import Description, Hints, modules_of
 
 
 def recognises(model: nn.Module) -> bool:
     """Timm's models carry the configuration of their pretrained weights, whether they use those or not."""
-    return hasattr(model, "pretrained_cfg") and type(model).__module__.split(".")[0] == "timm"
+    return hasattr(model, "pretrained_cfg") and any(name.split(".")[0] == "timm" for name in modules_of(model))
+
+
+def architecture(model: nn.Module) -> str:
+    """Return the name by which timm makes it."""
+    return str((getattr(model, "pretrained_cfg", None) or {}).get("architecture") or type(model).__name__)
 
 
 def describe(model: nn.Module, hints: Hints) -> Description:
@@ -25,21 +28,12 @@ def describe(model: nn.Module, hints: Hints) -> Description:
     import timm.data
 
     config = timm.data.resolve_model_data_config(model)
-    if hints.mean is not None:
-        config["mean"] = hints.mean
-    if hints.std is not None:
-        config["std"] = hints.std
-    image: ImageInput
-    if hints.example is not None:
-        image = torch_modules.image_input(hints.example, mean=tuple(config["mean"]), std=tuple(config["std"]))
-    else:
-        image = timm_input.image_input(config, size=_image_size(model), channels=_channels(model))
-    cfg = getattr(model, "pretrained_cfg", None) or {}
-    names = cfg.get("label_names")
+    image = timm_input.image_input(config, size=_image_size(model), channels=_channels(model))
+    names = (getattr(model, "pretrained_cfg", None) or {}).get("label_names")
     return Description(
         framework="timm",
-        architecture=str(cfg.get("architecture") or type(model).__name__),
-        input=image,
+        architecture=architecture(model),
+        input=torch_modules.overrule(image, hints),
         labels=tuple(names) if names else None,
         packages=("torch", "timm"),
     )
@@ -64,8 +58,8 @@ def _image_size(model: nn.Module) -> tuple[int, int] | None:
     return (int(size[0]), int(size[1])) if isinstance(size, tuple) and len(size) == 2 else None
 
 
-def create(name: str, *, classes: int | None, checkpoint: Path | None, pretrained: bool) -> nn.Module:
-    """Make a timm model by its name.
+def create(name: str, *, classes: int | None, checkpoint: Path | None, pretrained: bool) -> tuple[nn.Module, list[str] | None]:
+    """Make a timm model by its name; return it with the names of its classes where timm knows them.
 
     `classes` is None for as many as the checkpoint's classifier has, or the model's own number. Raises `ExportError` if timm has no such
     model, or the checkpoint can't be read or doesn't fit it.
@@ -75,21 +69,15 @@ def create(name: str, *, classes: int | None, checkpoint: Path | None, pretraine
     except ImportError as error:
         raise ExportError('timm is not installed: pip install "exportweb[export]".') from error
     if not timm.is_model(name):
-        near = difflib.get_close_matches(name, timm.list_models(), n=3)
-        hint = f" Did you mean {' or '.join(near)}?" if near else ""
-        raise ExportError(f"timm {timm.__version__} has no model {name!r}.{hint}")
-    state = None if checkpoint is None else _load_state(checkpoint)
+        raise ExportError(f"timm {timm.__version__} has no model {name!r}.{checkpoints.did_you_mean(name, timm.list_models())}")
+    state = None if checkpoint is None else checkpoints.load(checkpoint)
     if classes is None and state is not None:
         classes = _classes_in(name, state)
     sizes: dict[str, Any] = {} if classes is None else {"num_classes": classes}
-    model = timm.create_model(name, pretrained=pretrained and state is None, **sizes)
+    model: nn.Module = timm.create_model(name, pretrained=pretrained and state is None, **sizes)
     if state is not None:
-        try:
-            model.load_state_dict(state)
-        except RuntimeError as error:
-            raise ExportError(f"{checkpoint} doesn't fit {name}: {' '.join(str(error).split())[:400]}") from error
-    module: nn.Module = model
-    return module
+        checkpoints.put(state, model, name=name, path=checkpoint)
+    return model, imagenet_labels(model) if pretrained and state is None and classes is None else None
 
 
 def imagenet_labels(model: nn.Module) -> list[str] | None:
@@ -101,22 +89,6 @@ def imagenet_labels(model: nn.Module) -> list[str] | None:
         return None
     info = ImageNetInfo(subset)
     return [info.index_to_description(i) for i in range(info.num_classes())]
-
-
-def _load_state(checkpoint: Path) -> dict[str, torch.Tensor]:
-    """Read weights as timm's own train.py, Lightning and plain `torch.save` write them; prefers averaged (EMA) ones."""
-    from timm.models import load_state_dict
-
-    try:
-        state: dict[str, torch.Tensor] = load_state_dict(str(checkpoint), use_ema=True)
-    except FileNotFoundError as error:
-        raise ExportError(f"There is no checkpoint {checkpoint}.") from error
-    except Exception as error:
-        raise ExportError(
-            f"{checkpoint} can't be read as weights ({type(error).__name__}). It should hold a state dict, as from "
-            "torch.save(model.state_dict(), path), or a safetensors file."
-        ) from error
-    return state
 
 
 def _classes_in(name: str, state: dict[str, torch.Tensor]) -> int | None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import msgspec
 import torch
 from torch import nn
 
 from exportweb.card import ImageInput
 from exportweb.errors import ExportError
 from exportweb.exporters.frameworks import Description, Hints
+from exportweb.exporters.sharded import plain_class
+from exportweb.exporters.timm_input import per_channel
 
 
 def recognises(model: nn.Module) -> bool:
@@ -15,12 +18,17 @@ def recognises(model: nn.Module) -> bool:
     return True
 
 
+def architecture(model: nn.Module) -> str:
+    """Return the name of its class."""
+    return plain_class(model).__name__
+
+
 def describe(model: nn.Module, hints: Hints) -> Description:
     """Take the image size and channels from the example, the normalisation from `mean` and `std` (by default none: 0 to 1).
 
     Raises `ExportError` if there is no example, or one that is not of images.
     """
-    name = type(model).__name__
+    name = architecture(model)
     if hints.example is None:
         raise ExportError(
             f"{name} doesn't say what images it takes. Show an example, as it comes out of your data loader: "
@@ -34,6 +42,26 @@ def describe(model: nn.Module, hints: Hints) -> Description:
         labels=None,
         packages=("torch",),
     )
+
+
+def overrule(image: ImageInput, hints: Hints) -> ImageInput:
+    """Put what the user said in the place of what a framework says: the size of the example, and the mean and std.
+
+    Raises `ExportError` if they don't fit the model's channels.
+    """
+    mean, std = hints.mean or image.mean, hints.std or image.std
+    if hints.example is not None:
+        image = image_input(hints.example)
+    mean, std = per_channel(mean, image.channels, "mean"), per_channel(std, image.channels, "std")
+    return msgspec.structs.replace(image, mean=mean, std=std)
+
+
+def channels(model: nn.Module) -> int:
+    """Return how many channels a model's images have: those of its first convolution. Raises `ExportError` for other than 1 and 3."""
+    count = next((layer.in_channels for layer in model.modules() if isinstance(layer, nn.Conv2d)), 3)
+    if count not in (1, 3):
+        raise ExportError(f"The model takes {count} channels; pictures have 3 (RGB) or 1 (grey).")
+    return count
 
 
 def image_input(example: torch.Tensor, *, mean: tuple[float, ...] | None = None, std: tuple[float, ...] | None = None) -> ImageInput:

@@ -96,9 +96,7 @@ class Predict:
                 watch.cancel()
 
     def _give_up(self, future: asyncio.Future[Answer]) -> None:
-        _settle(
-            future, TimedOut(f"There was no answer within {self._timeout:g} s; the server is too busy. Ask again later.")
-        )
+        _settle(future, TimedOut(f"There was no answer within {self._timeout:g} s; the server is too busy. Ask again later."))
 
 
 def _settle(future: asyncio.Future[Answer], answer: Answer | Exception) -> None:
