@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -158,7 +159,12 @@ def row(spec: str, timeout: float) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
         lines = done.stdout.strip().splitlines()
-        found = json.loads(lines[-1]) if done.returncode == 0 and lines else {"error": (done.stderr.strip().splitlines() or ["?"])[-1]}
+        if done.returncode < 0:
+            found = {"error": f"ended by {signal.Signals(-done.returncode).name}"}  # SIGKILL most often for want of memory
+        elif done.returncode or not lines:
+            found = {"error": (done.stderr.strip().splitlines() or ["it said nothing"])[-1]}
+        else:
+            found = json.loads(lines[-1])
     except subprocess.TimeoutExpired:
         found = {"error": f"took more than {timeout:.0f} s"}
     if "error" in found:
