@@ -10,7 +10,7 @@ demo: $(READY)  ## train on handwritten digits, live on a web page
 	$(BIN)/python examples/digits.py
 
 test: $(READY)  ## all tests
-	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 lint: $(READY)  ## style and types
 	$(BIN)/ruff check .

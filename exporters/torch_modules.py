@@ -72,10 +72,6 @@ def image_input(example: torch.Tensor, *, mean: tuple[float, ...] | None = None,
             f"example should be a batch of images [N, C, H, W] with 1 or 3 channels, or one of them [C, H, W]; it has shape {shape}."
         )
     channels, height, width = shape[-3:]
-    mean, std = mean or (0.0,) * channels, std or (1.0,) * channels
-    for word, values in (("mean", mean), ("std", std)):
-        if len(values) != channels:
-            raise ExportError(f"{word} should have {channels} values, one for each channel of the example; it has {len(values)}.")
     return ImageInput(
         height=height,
         width=width,
@@ -84,6 +80,6 @@ def image_input(example: torch.Tensor, *, mean: tuple[float, ...] | None = None,
         resize_height=height,
         resize_width=width,
         interpolation="bilinear",
-        mean=mean,
-        std=std,
+        mean=per_channel(mean or (0.0,), channels, "mean"),
+        std=per_channel(std or (1.0,), channels, "std"),
     )

@@ -118,8 +118,8 @@ class Bucket:
         key = str(args[0] if method == "pipe_file" else args[1])
         try:
             self._call(method, *args, size=size, mode="create")
-        except (NotImplementedError, OSError) as error:
-            if not isinstance(error, NotImplementedError) and error.errno != errno.ENOSYS:
+        except OSError as error:
+            if error.errno != errno.ENOSYS:
                 raise
             if self._call("exists", key):
                 raise FileExistsError(errno.EEXIST, f"{key} is there already") from error
@@ -194,7 +194,9 @@ def _as_os_errors() -> Iterator[None]:
         yield
     except TimeoutError as error:
         raise TimeoutError(errno.ETIMEDOUT, "it did not answer in time") from error
-    except (OSError, NotImplementedError):
+    except OSError:
         raise
+    except NotImplementedError as error:  # a service has no exclusive creation, for one
+        raise OSError(errno.ENOSYS, str(error) or "this file system can't do that") from error
     except Exception as error:  # the clients' exceptions have no base of their own
         raise OSError(f"{type(error).__name__}: {error}") from error

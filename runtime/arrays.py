@@ -21,6 +21,7 @@ from exportweb.card import TensorInput
 from exportweb.errors import BadInput, BadParameter, TooLarge
 from exportweb.runtime import nested, npz
 from exportweb.runtime.convert import DTYPES, convert
+from exportweb.runtime.session import Port
 
 Array = NDArray[Any]
 
@@ -62,7 +63,7 @@ def decode(data: bytes, wanted: Sequence[TensorInput], *, max_values: int) -> di
 
 def describe(inputs: Sequence[TensorInput]) -> str:
     """Return ``'x' (float32 [N, 4]), 'y' (string [N, 1])``, where N is any length."""
-    return ", ".join(f"{spec.name!r} ({spec.dtype} {_text(spec.shape)})" for spec in inputs)
+    return ", ".join(f"{spec.name!r} ({_port(spec).describe()})" for spec in inputs)
 
 
 def _json(data: bytes, wanted: Sequence[TensorInput]) -> Mapping[str, Any]:
@@ -94,7 +95,7 @@ def _array(given: Any, spec: TensorInput) -> Array:
         given = _explicit(given, spec, place) if isinstance(given, dict) else nested.to_array(given, spec.dtype, place)
     fits = given.ndim == len(spec.shape) and all(want in (None, has) for has, want in zip(given.shape, spec.shape, strict=True))
     if not fits:
-        raise BadInput(f"{place} has the shape {list(given.shape)}; it should be {spec.dtype} {_text(spec.shape)}.")
+        raise BadInput(f"{place} has the shape {list(given.shape)}; it should be {_port(spec).describe()}.")
     return convert(given, spec.dtype, place)
 
 
@@ -116,5 +117,5 @@ def _explicit(given: Mapping[str, Any], spec: TensorInput, place: str) -> Array:
     return array.reshape(shape)
 
 
-def _text(shape: tuple[int | None, ...]) -> str:
-    return "[" + ", ".join("N" if side is None else str(side) for side in shape) + "]"
+def _port(spec: TensorInput) -> Port:
+    return Port(spec.name, spec.dtype, spec.shape)

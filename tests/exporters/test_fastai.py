@@ -1,9 +1,5 @@
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -24,8 +20,7 @@ from exportweb.exporters.fastai import ExportCallback
 from models import Tiny, batches, example
 from moments import assert_versions_are, moment
 from published import sources
-
-SUPPORT = Path(__file__).parents[1] / "support"
+from scripts import run
 
 
 class Watch(Callback):
@@ -136,20 +131,13 @@ def test_a_notebook_that_interrupted_its_training_begins_anew(tmp_path, caplog):
 
 def test_an_exception_in_a_script_loses_no_complete_epoch(tmp_path):
     body = f"""
-        import sys
         from pathlib import Path
-        sys.path[:0] = [{str(SUPPORT)!r}, {str(Path(__file__).parent)!r}]
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
         from test_fastai import FailAt, callback, learner
 
         folder = Path(sys.argv[1])
         learner(folder).fit(3, cbs=[callback(folder), FailAt(RuntimeError("the loop broke"))])
     """
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(body), str(tmp_path)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={**os.environ, "MPLBACKEND": "agg"},
-    )
+    done = run(body, tmp_path, MPLBACKEND="agg")
     assert done.returncode == 1 and "the loop broke" in done.stderr
     assert [(s.epoch, s.step) for s in sources(tmp_path / "store")] == [(1, 3)]

@@ -4,8 +4,6 @@ import copy
 import os
 import signal
 import subprocess
-import sys
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -15,8 +13,7 @@ from torch import nn
 from exportweb import Store, artifact, export_hook
 from exportweb.errors import ExportError, StoreLocked
 from models import LABELS, batches, example, train_round
-
-SUPPORT = Path(__file__).parents[1] / "support"
+from scripts import run, script
 
 
 def attach(model, folder, **options):
@@ -190,22 +187,13 @@ def test_training_goes_on_when_the_model_becomes_one_that_cannot_be_exported(mod
     assert [refusal.epoch for refusal in Store(tmp_path).refusals()] == [2]
 
 
-def script(body: str) -> str:
-    return "\n".join(
-        [
-            "import sys, time, torch",
-            f"sys.path.insert(0, {str(SUPPORT)!r})",
-            "from models import Tiny, batches, example, train_round",
-            "from exportweb import export_hook",
-            "model = Tiny(); optimizer = torch.optim.SGD(model.parameters(), 0.1)",
-            "hook = export_hook(model, to=sys.argv[1], example=example())",
-            textwrap.dedent(body),
-        ]
-    )
-
-
-def run(body: str, folder, **options):
-    return subprocess.run([sys.executable, "-c", script(body), str(folder)], capture_output=True, text=True, timeout=120, **options)
+SETUP = """
+import time, torch
+from models import Tiny, batches, example, train_round
+from exportweb import export_hook
+model = Tiny(); optimizer = torch.optim.SGD(model.parameters(), 0.1)
+hook = export_hook(model, to=sys.argv[1], example=example())
+"""
 
 
 def test_a_script_that_just_ends_loses_nothing(tmp_path):
@@ -216,6 +204,7 @@ def test_a_script_that_just_ends_loses_nothing(tmp_path):
             train_round(model, optimizer, batches(2)); model.eval()
         """,
         tmp_path,
+        setup=SETUP,
     )
     assert done.returncode == 0, done.stderr
     assert [s.step for s in sources(tmp_path)] == [2, 4]
@@ -230,6 +219,7 @@ def test_an_exception_loses_no_complete_epoch_and_publishes_no_half_one(tmp_path
         raise RuntimeError("the loop broke")
         """,
         tmp_path,
+        setup=SETUP,
     )
     assert done.returncode == 1 and "the loop broke" in done.stderr
     assert [s.step for s in sources(tmp_path)] == [2]
@@ -243,9 +233,8 @@ def test_ctrl_c_ends_the_script_and_keeps_the_last_epoch(tmp_path):
             model.train(); train_round(model, optimizer, batches(1))
             time.sleep(60)
         """
-    process = subprocess.Popen(
-        [sys.executable, "-c", script(body), str(tmp_path)], stdout=subprocess.PIPE, text=True, stderr=subprocess.PIPE
-    )
+    words = script(body, tmp_path, setup=SETUP)
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, stderr=subprocess.PIPE)
     assert process.stdout.readline().startswith("epoch 0")
     while not Store(tmp_path).versions():  # the first epoch is published when the next round begins
         assert process.poll() is None
@@ -256,10 +245,9 @@ def test_ctrl_c_ends_the_script_and_keeps_the_last_epoch(tmp_path):
 
 
 def test_the_server_beside_a_trainer_ends_with_it_however_that_ends(tmp_path):
-    code = script("print(hook.url, hook._server._process.pid, flush=True); time.sleep(60)").replace(
-        "example=example())", "example=example(), serve=True, port=0)"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    served = SETUP.replace("example=example())", "example=example(), serve=True, port=0)")
+    words = script("print(hook.url, hook._server._process.pid, flush=True); time.sleep(60)", tmp_path, setup=served)
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
     first, second = process.stdout.readline(), process.stdout.readline()
     url, pid = second.split()
     assert url in first and url.startswith("http://127.0.0.1:")

@@ -2,9 +2,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
-import textwrap
-from pathlib import Path
 
 import pytest
 import torch
@@ -20,8 +17,7 @@ from exportweb.exporters.ignite import ExportHandler
 from models import LABELS, batches, example
 from moments import assert_versions_are, moment
 from published import sources
-
-SUPPORT = Path(__file__).parents[1] / "support"
+from scripts import run, script
 
 
 @pytest.fixture
@@ -105,20 +101,15 @@ def test_an_exception_loses_no_complete_epoch_and_is_left_to_the_engine(model, t
         pass
 
 
-def script(body: str) -> str:
-    return "\n".join(
-        [
-            "import sys, torch",
-            f"sys.path.insert(0, {str(SUPPORT)!r})",
-            "from torch.nn import functional as F",
-            "from ignite.engine import Events, create_supervised_trainer",
-            "from exportweb.exporters.ignite import ExportHandler",
-            "from models import Tiny, batches, example",
-            "model = Tiny()",
-            "trainer = create_supervised_trainer(model, torch.optim.SGD(model.parameters(), 0.1), F.cross_entropy)",
-            textwrap.dedent(body),
-        ]
-    )
+SETUP = """
+import torch
+from torch.nn import functional as F
+from ignite.engine import Events, create_supervised_trainer
+from exportweb.exporters.ignite import ExportHandler
+from models import Tiny, batches, example
+model = Tiny()
+trainer = create_supervised_trainer(model, torch.optim.SGD(model.parameters(), 0.1), F.cross_entropy)
+"""
 
 
 def test_a_script_whose_evaluation_breaks_loses_no_complete_epoch(tmp_path):
@@ -129,7 +120,7 @@ def test_a_script_whose_evaluation_breaks_loses_no_complete_epoch(tmp_path):
             raise RuntimeError("evaluation broke")
         trainer.run(batches(3), max_epochs=3)
     """
-    done = subprocess.run([sys.executable, "-c", script(body), str(tmp_path)], capture_output=True, text=True, timeout=120)
+    done = run(body, tmp_path, setup=SETUP)
     assert done.returncode == 1 and "evaluation broke" in done.stderr
     assert [(s.epoch, s.step) for s in sources(tmp_path)] == [(1, 3)]
 
@@ -140,9 +131,8 @@ def test_the_page_stays_after_training_until_ctrl_c_if_asked_to(tmp_path):
         trainer.run(batches(3), max_epochs=1)
         print("the script goes on", flush=True)
     """
-    process = subprocess.Popen(
-        [sys.executable, "-c", script(body), str(tmp_path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    words = script(body, tmp_path, setup=SETUP)
+    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert "while it trains" in process.stdout.readline()
     assert "stays on http://127.0.0.1:" in process.stdout.readline()
     process.send_signal(signal.SIGINT)

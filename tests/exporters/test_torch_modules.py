@@ -31,9 +31,10 @@ def test_what_is_no_image_is_refused_with_its_shape(shape):
         image_input(torch.zeros(shape))
 
 
-def test_mean_and_std_need_a_value_for_each_channel():
-    with pytest.raises(ExportError, match="std should have 3 values"):
-        image_input(torch.zeros(3, 8, 8), std=(0.5,))
+def test_mean_and_std_have_a_value_for_each_channel_or_one_for_all():
+    assert image_input(torch.zeros(3, 8, 8), std=(0.5,)).std == (0.5, 0.5, 0.5)
+    with pytest.raises(ExportError, match="takes 3 channels but std has 2 values"):
+        image_input(torch.zeros(3, 8, 8), std=(0.5, 0.5))
 
 
 def test_what_the_user_says_goes_before_what_a_framework_says():

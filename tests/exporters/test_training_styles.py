@@ -45,17 +45,21 @@ def compiled_in_part(model):
     return model
 
 
+def two_epochs(model, optimizer, hook):
+    for _ in range(2):
+        model.train()
+        hook.flush(60)  # only for the test: a loop this quick would skip versions
+        train_round(model, optimizer, batches(2))
+        model.eval()
+
+
 @pytest.mark.parametrize("wrap", [compiled_before, compiled_in_place, compiled_in_part])
 def test_compiled(model, tmp_path, wrap):
     model = wrap(model)
     optimizer = sgd(model)
     train_round(model, optimizer, batches(1))
     with attach(model, tmp_path) as hook:
-        for _ in range(2):
-            model.train()
-            hook.flush(60)  # only for the test: a loop this quick would skip versions
-            train_round(model, optimizer, batches(2))
-            model.eval()
+        two_epochs(model, optimizer, hook)
     assert [s.epoch for s in sources(tmp_path)] == [1, 2]
     close_to(tmp_path, model)
     assert "conv.weight" in weights(last(tmp_path))
@@ -149,11 +153,7 @@ def test_frozen_layers_stay_as_they_are(tmp_path):
     before = model.conv.weight.clone()
     optimizer = sgd(model)
     with attach(model, tmp_path) as hook:
-        for _ in range(2):
-            model.train()
-            hook.flush(60)  # only for the test: a loop this quick would skip versions
-            train_round(model, optimizer, batches(2))
-            model.eval()
+        two_epochs(model, optimizer, hook)
     assert [s.epoch for s in sources(tmp_path)] == [1, 2]
     assert torch.equal(weights(last(tmp_path))["conv.weight"], before)
     assert model.norm.num_batches_tracked == 0

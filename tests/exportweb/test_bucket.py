@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import subprocess
 import sys
 import threading
@@ -8,9 +9,12 @@ import uuid
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import fsspec
 import pytest
+from fsspec.implementations.local import LocalFileSystem
 
 from exportweb import Store, artifact
+from exportweb.bucket import Bucket
 from exportweb.errors import StoreError, StoreLocked
 from exportweb.store import Latest
 from serving import Artifacts
@@ -53,6 +57,37 @@ def test_a_new_version_is_seen_at_once_by_who_has_looked_before(url: str) -> Non
         assert writer.publish(content) == number
         assert reader.latest() == Latest(number)
         assert list(reader.versions())[-1] == number
+
+
+def test_where_a_service_makes_nothing_exclusively_what_is_there_is_still_not_replaced(tmp_path: Path) -> None:
+    """Such a service is asked first, and says so in either of two ways."""
+
+    class Plain(LocalFileSystem):
+        protocol = "plain"
+        refusal: Exception = NotImplementedError()
+
+        def put_file(self, lpath: str, rpath: str, mode: str = "overwrite", **kwargs: Any) -> None:
+            if mode == "create":
+                raise self.refusal
+            super().put_file(lpath, rpath, **kwargs)
+
+        def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
+            if mode == "create":
+                raise self.refusal
+            super().pipe_file(path, value, mode=mode, **kwargs)
+
+    fsspec.register_implementation("plain", Plain, clobber=True)
+    for refusal in (NotImplementedError(), OSError(errno.ENOSYS, "not implemented")):
+        Plain.refusal = refusal
+        url = f"plain://{tmp_path}/{type(refusal).__name__}"
+        with Store(url).lock():
+            store = Store(url)
+            assert [store.publish(content) for _ in range(2)] == [1, 2]
+            with pytest.raises(FileExistsError):
+                Bucket(url).create("000002.onnx", b"another")
+            with pytest.raises(StoreLocked), Store(url).lock():
+                pass
+        assert store.open(2).read() == b"v2"
 
 
 def test_the_writer_gets_a_real_file(url: str) -> None:

@@ -12,15 +12,10 @@ import pytest
 
 from exportweb import Store, __version__
 from exportweb.cli.table import metrics, size, table, when
+from scripts import exportweb as run
 from serving import Artifacts, Server
 
 COMMANDS = ["serve", "export", "predict", "inspect", "versions", "rollback", "pin"]
-
-
-def run(*args: object, stdin: bytes | None = None) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "exportweb", *map(str, args)]
-    done = subprocess.run(command, input=stdin, capture_output=True, timeout=60)
-    return subprocess.CompletedProcess(command, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 
 def fails(*args: object, says: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,12 +10,9 @@ import pytest
 import tensors
 from exportweb import artifact
 from exportweb.runtime import card_for_onnx
+from scripts import exportweb as run
 from serving import Server
 from versions import float_graph
-
-
-def run(*args: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "exportweb", *map(str, args)], capture_output=True, text=True, timeout=60)
 
 
 @pytest.fixture

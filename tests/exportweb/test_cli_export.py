@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 
 import pytest
@@ -15,11 +14,10 @@ pytest.importorskip("torch")
 
 from exportweb import Store, artifact
 from exportweb.cli import main
+from scripts import exportweb
 from serving import Server
 
-
-def run(*args: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "exportweb", *map(str, args)], capture_output=True, text=True, timeout=300)
+run = functools.partial(exportweb, timeout=300)
 
 
 def fails(*args: object, code: int, says: str) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 import uuid
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +10,8 @@ from pathlib import Path
 import pytest
 
 from exportweb import Store
+from scripts import exportweb as run
 from serving import Artifacts
-
-
-def run(*args: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", "exportweb", *map(str, args)], capture_output=True, text=True, timeout=60)
 
 
 @pytest.fixture(params=["folder", "s3"])
