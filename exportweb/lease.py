@@ -71,7 +71,7 @@ class Lease:
         self._files = files
         self._id = secrets.token_hex(8)
         self._stop = threading.Event()
-        self._reachable = True
+        self._reachable = True  # when it was last asked
         self._thread = threading.Thread(target=self._renew, name="exportweb-lease", daemon=True)
 
     def acquire(self) -> None:
@@ -105,12 +105,10 @@ class Lease:
             try:
                 self.check()
                 self._files.put(LOCK, self._mine())
-                self._reachable = True
             except StoreLocked as error:
                 log.error("exportweb: %s", error)
                 return
             except OSError as error:
-                self._reachable = False
                 log.debug("The lock of %s was not renewed: %s", self._files.location, error)
 
     def _take_over(self) -> None:
@@ -140,9 +138,16 @@ class Lease:
     def _holder(self) -> Owner | None:
         """Return whose name is on the lock; None if nobody's is, or nobody's that can be read."""
         try:
-            return msgspec.json.decode(self._files.read(LOCK), type=Owner)
-        except (FileNotFoundError, msgspec.DecodeError):
-            return None
+            data = self._files.read(LOCK)
+        except FileNotFoundError:
+            data = b""
+        except OSError:
+            self._reachable = False
+            raise
+        self._reachable = True
+        with contextlib.suppress(msgspec.DecodeError):
+            return msgspec.json.decode(data, type=Owner)
+        return None
 
     def _mine(self) -> bytes:
         owner = Owner(id=self._id, host=socket.gethostname(), machine=_machine(), pid=os.getpid(), renewed=time.time())

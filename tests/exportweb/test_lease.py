@@ -70,6 +70,22 @@ def test_a_lock_names_its_holder_is_renewed_and_goes_with_its_block(url: str) ->
         held_by(url)
 
 
+def test_a_bucket_that_came_back_is_let_go_of(endpoint: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = endpoint.url(uuid.uuid4().hex)
+    held = lease.Lease(Bucket(url))
+    held.acquire()
+    endpoint.failing = True
+    with pytest.raises(OSError, match="Internal Server Error"):
+        held.check()
+    monkeypatch.setattr(lease, "BEAT", 3600)
+    time.sleep(1)  # a beat that had begun is over
+    endpoint.failing = False
+    held.check()
+    held.release()
+    with pytest.raises(FileNotFoundError):
+        held_by(url)
+
+
 def test_a_holder_on_another_machine_that_renews_is_respected(url: str) -> None:
     take(url, renewed=time.time())
     with pytest.raises(StoreLocked, match=r"Another process \(pid 7 on elsewhere\).*free 60 s after it ended"), Store(url).lock():
