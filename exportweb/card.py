@@ -17,16 +17,20 @@ from exportweb.errors import CardError
 FORMAT = 1
 
 Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
+Resize = Literal["shortest", "bounded", "cover", "contain", "exact", "none"]
 
 
 class ImageInput(msgspec.Struct, frozen=True, kw_only=True):
     """How an image becomes the graph's input.
 
     The upright image is converted to `color`, resized, then cropped (or padded with `fill`: one value for all channels, or
-    one for each in the order of `color`) around its centre to `height` x `width`. `resize` says what `resize_height` and
-    `resize_width`, in pixels, mean:
+    one for each in the order of `color`) around its centre to `height` x `width`; where both are 0, the graph takes images of any
+    size, and nothing is cropped. `resize` says what `resize_height` and `resize_width`, in pixels, mean:
 
-    - ``"shortest"``: the shortest edge becomes `resize_height` (= `resize_width`), the other follows, truncated to an integer.
+    - ``"shortest"``: the shortest edge becomes `resize_height` (= `resize_width`), the other follows, truncated to an integer; where it
+      would be more than `resize_max` (0: as long as it gets), it becomes `resize_max`, and the shortest edge follows. The sizes are
+      those of torchvision's `Resize` and of DETR's processors.
+    - ``"bounded"``: the same, but both sides are rounded as detectron2's `ResizeShortestEdge` does.
     - ``"cover"``: the image is scaled, ratio kept, until it just covers both of them; sides are rounded.
     - ``"contain"``: the image is scaled, ratio kept, until it just fits inside both of them; sides are rounded.
     - ``"exact"``: both are taken as they are; the ratio changes.
@@ -42,9 +46,10 @@ class ImageInput(msgspec.Struct, frozen=True, kw_only=True):
     color: Literal["RGB", "BGR", "L"] = "RGB"
     dtype: Literal["uint8", "float32"] = "uint8"
     layout: Literal["NHWC", "NCHW"] = "NHWC"
-    resize: Literal["shortest", "cover", "contain", "exact", "none"] = "shortest"
+    resize: Resize = "shortest"
     resize_height: int
     resize_width: int
+    resize_max: int = 0
     interpolation: Interpolation = "bicubic"
     fill: tuple[int, ...] = (0,)
     mean: tuple[float, ...]
@@ -54,6 +59,25 @@ class ImageInput(msgspec.Struct, frozen=True, kw_only=True):
     def channels(self) -> int:
         """1 for grey, else 3."""
         return 1 if self.color == "L" else 3
+
+
+ROLES: dict[str, int] = {
+    "logits": 1,  # [classes]
+    "probabilities": 1,  # [classes]
+    "boxes": 2,  # float32 [D, 4]: x0, y0, x1, y1 in pixels of the graph's input
+    "scores": 1,  # float32 [D], 0 to 1
+    "classes": 1,  # int64 [D]: places in the card's labels
+    "detections": 2,  # float32 [D, 6]: a box, its score and its class
+    "masks": 3,  # float32 [D, M, M]: probabilities inside the box
+    "image-masks": 3,  # [D, h, w]: probabilities, or whether, over the whole input of the graph
+    "keypoints": 3,  # float32 [D, K, 3]: x, y in pixels of the graph's input, and a score
+    "keypoint-heatmaps": 4,  # float32 [D, K, S, S]: logits inside the box
+    "semantic": 3,  # float32 [C, h, w]: logits or probabilities of each class over the whole input of the graph
+    "yolo": 2,  # float32 [4 + C, A]: centre, width and height in pixels of the graph's input, and the score of each class
+}
+"""The dimensions that an output of each role has for one image. One that has them answers for the one image that the graph takes; one
+with another in front answers for a batch. ``"tensor"``, any array of a model that takes arrays, has none of its own.
+"""
 
 
 class TensorInput(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,13 +90,17 @@ class TensorInput(msgspec.Struct, frozen=True, kw_only=True):
     shape: tuple[int | None, ...]
 
 
-class Output(msgspec.Struct, frozen=True, kw_only=True):
-    """One output of the graph: its name there, and the role it plays in the task (``"logits"``, ``"probabilities"``,
-    ``"tensor"``).
+class Output(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One output of the graph: its name there, and the role that it plays in the task (see `ROLES`).
+
+    `paste` is for ``"masks"``, each as large as its box: how one is laid into the image. ``"continuous"`` samples it at the centres of
+    the image's pixels, as detectron2 does; ``"integer"`` resizes it to the box grown by a mask's pixel and cut to whole pixels, as
+    torchvision does.
     """
 
     name: str
     role: str
+    paste: Literal["continuous", "integer"] = "continuous"
 
 
 class Source(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -128,7 +156,9 @@ class Card(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The definition of one version of one model, which takes images, described by `input`, or else the arrays of `inputs`.
 
     `digest` is ``"sha256:<hex>"`` of the artifact's bytes outside the card itself; `version` the number under which a store
-    published it. Both are filled in by whoever writes the artifact.
+    published it. Both are filled in by whoever writes the artifact. `labels` are the names of the classes; of a panoptic model, those of
+    its things, and `stuff` the names of the channels of its semantic output, of which the first stands for all things. `keypoints` are the
+    names of an object's points, in their order. `fallback` says why a TorchScript artifact isn't ONNX.
     """
 
     name: str
@@ -138,6 +168,9 @@ class Card(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     outputs: tuple[Output, ...]
     source: Source
     labels: tuple[str, ...] = ()
+    stuff: tuple[str, ...] = ()
+    keypoints: tuple[str, ...] = ()
+    fallback: str | None = None
     format: int = FORMAT
     version: int | None = None
     digest: str | None = None

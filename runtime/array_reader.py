@@ -43,6 +43,10 @@ class ArrayReader:
         arrays = decode(data, self._inputs, max_values=max_pixels)
         return Prepared(arrays, {"decode": time.perf_counter() - start})
 
+    def groups(self, batch: Sequence[Prepared]) -> list[list[int]]:
+        """Return each by itself."""
+        return [[i] for i in range(len(batch))]
+
     def feed(self, batch: Sequence[Prepared]) -> Mapping[str, Array]:
         """Return the arrays of the one request."""
         (prepared,) = batch

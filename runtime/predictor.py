@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from exportweb import artifact as artifacts
 from exportweb.artifact import Artifact
-from exportweb.card import Card
+from exportweb.card import ROLES, Card
 from exportweb.errors import ArtifactError, BadInput, CardError
 from exportweb.runtime import tasks
 from exportweb.runtime.array_reader import ArrayReader
@@ -30,7 +30,8 @@ _FAULTS = ("Fail", "InvalidArgument")
 class Predictor:
     """A card and the session that runs its graph.
 
-    `max_batch` is the largest batch that the graph takes: 1 where its batch dimension is fixed or unknown, else None. `decoding` says how
+    `max_batch` is the largest batch that the graph takes: 1 where its batch dimension is fixed or unknown, or it answers without one, else
+    None. `decoding` says how
     JPEGs are decoded: ``"exact"``, or ``"fast"``, scaled down while they are where they are much larger than the input.
 
     Raises `CardError` if card and graph don't fit each other.
@@ -39,15 +40,19 @@ class Predictor:
     def __init__(self, card: Card, session: OnnxSession, *, decoding: Decode = "exact") -> None:
         self.card = card
         self.session = session
+        ranks = {output.name: ROLES[output.role] for output in card.outputs if output.role in ROLES}
         self._reader: Reader = (
-            ArrayReader(card.inputs, session.inputs) if card.input is None else ImageReader(card.input, session.inputs, decoding=decoding)
+            ArrayReader(card.inputs, session.inputs)
+            if card.input is None
+            else ImageReader(card.input, session.inputs, ranks=ranks, decoding=decoding)
         )
-        self.max_batch = self._reader.max_batch
-        self.decoding = decoding if self.takes == "image" else None
         shapes = {port.name: port.shape for port in session.outputs}
         for output in card.outputs:
             if output.name not in shapes:
                 raise CardError(f"The card names an output {output.name!r}; the graph has {', '.join(map(repr, shapes))}.")
+        single = any(len(shapes[name]) == rank for name, rank in ranks.items())
+        self.max_batch = 1 if single else self._reader.max_batch
+        self.decoding = decoding if self.takes == "image" else None
         self.task = tasks.load(card, shapes)
 
     @classmethod
@@ -110,10 +115,16 @@ class Predictor:
         return self._reader.prepare(data, max_pixels=max_pixels)
 
     def infer(self, batch: Sequence[Prepared]) -> list[Row]:
-        """Run the graph on prepared requests; return the outputs that the task needs, one by one.
+        """Run the graph on prepared requests, once for all that fit together; return the outputs that the task needs, one by one.
 
         Raises `BadInput` for arrays that fit the graph's description and that it still can't be run on.
         """
+        rows: dict[int, Row] = {}
+        for group in self._reader.groups(batch):
+            rows.update(zip(group, self._run([batch[i] for i in group]), strict=True))
+        return [rows[i] for i in range(len(batch))]
+
+    def _run(self, batch: Sequence[Prepared]) -> list[Row]:
         inputs = self._reader.feed(batch)
         try:
             outputs = self.session.run(inputs, self.task.outputs)

@@ -1,8 +1,7 @@
 """Preprocessing: from an upright picture to the array that a graph takes, bit for bit what training evaluated on.
 
-What `exportweb.card.ImageInput` describes, done with Pillow and NumPy. The arithmetic follows torchvision's `Resize`
-and `CenterCrop` and timm's `ResizeKeepRatio` and `CenterCropOrPad`: where those truncate, this truncates, and where
-they round, it rounds. One pixel of difference in the resized size moves the normalised tensor by up to 2.4.
+What `exportweb.card.ImageInput` describes, done with Pillow and NumPy. Sizes and places are `exportweb.runtime.frame`'s: one pixel of
+difference in the resized size moves the normalised tensor by up to 2.4.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from PIL import Image
 
 from exportweb.card import ImageInput
 from exportweb.errors import CardError, TooLarge
+from exportweb.runtime.frame import frame, resized_size
 from exportweb.runtime.images import convert
 from exportweb.runtime.resample import resize_window
 
@@ -47,7 +47,7 @@ class Preprocess:
 
     def __call__(self, image: Image.Image) -> npt.NDArray[Any]:
         """Return the pixels: uint8 or float32 as `dtype` says, [height, width, channels] or, for ``"NCHW"``,
-        [channels, height, width]; C-contiguous, possibly read-only.
+        [channels, height, width]; C-contiguous, possibly read-only. Of a graph that takes any size, as large as the picture is resized to.
 
         Raises `TooLarge` if the picture is so elongated that resizing it would take more than 50 million pixels,
         `NotAnImage` if its colours can't be converted.
@@ -66,8 +66,8 @@ class Preprocess:
 
     def _crop(self, image: Image.Image) -> Image.Image:
         """Convert, resize, crop and pad, in no more work than the result needs."""
-        input, (width, height) = self.input, image.size
-        size = resized_size(input, width, height)
+        width, height = image.size
+        _, size, (target_width, target_height), left, top = frame(self.input, width, height)
         if size != image.size and size[0] * max(size[1], height) > MAX_RESIZED_PIXELS:
             raise TooLarge(
                 f"The image is {width} x {height} pixels: resized for the model it would be {size[0]} x {size[1]}. "
@@ -75,12 +75,11 @@ class Preprocess:
             )
         # A grey picture becomes RGB after the resize, which does the same to three equal channels as to one.
         grey = image.mode in _GREY or image.mode.startswith("I;16")
-        left, top = _offset(size[0], input.width), _offset(size[1], input.height)
-        window = max(left, 0), max(top, 0), min(left + input.width, size[0]), min(top + input.height, size[1])
+        window = max(left, 0), max(top, 0), min(left + target_width, size[0]), min(top + target_height, size[1])
         image = convert(image, "L" if grey else self._mode)
         image = convert(resize_window(image, size, window, self._resample), self._mode)
-        if image.size != (input.width, input.height):
-            canvas = Image.new(self._mode, (input.width, input.height), self._fill)
+        if image.size != (target_width, target_height):
+            canvas = Image.new(self._mode, (target_width, target_height), self._fill)
             canvas.paste(image, (max(-left, 0), max(-top, 0)))
             image = canvas
         return image
@@ -88,7 +87,7 @@ class Preprocess:
     def _array(self, image: Image.Image) -> npt.NDArray[Any]:
         input = self.input
         data = image.tobytes("raw", input.color)  # in the colour order that the graph wants, without another copy
-        pixels: npt.NDArray[Any] = np.frombuffer(data, np.uint8).reshape(input.height, input.width, input.channels)
+        pixels: npt.NDArray[Any] = np.frombuffer(data, np.uint8).reshape(image.height, image.width, input.channels)
         if input.layout == "NCHW":
             pixels = pixels.transpose(2, 0, 1)
         if self._table is None:
@@ -98,27 +97,6 @@ class Preprocess:
         for channel, table in enumerate(self._table):
             np.take(table, pixels.take(channel, axis), out=np.moveaxis(out, axis, 0)[channel])
         return out
-
-
-def resized_size(input: ImageInput, width: int, height: int) -> tuple[int, int]:
-    """Return (width, height), in pixels, that a picture of this width and height is resized to before the crop."""
-    if input.resize == "none":
-        return width, height
-    if input.resize == "exact":
-        return input.resize_width, input.resize_height
-    if input.resize == "shortest":
-        edge = input.resize_height
-        if width <= height:
-            return edge, int(edge * height / width)
-        return int(edge * width / height), edge
-    ratios = height / input.resize_height, width / input.resize_width
-    ratio = min(ratios) if input.resize == "cover" else max(ratios)
-    return max(round(width / ratio), 1), max(round(height / ratio), 1)
-
-
-def _offset(size: int, target: int) -> int:
-    """Return where a centred window of `target` pixels starts along an axis; below zero if it is padded there."""
-    return round((size - target) / 2) if size >= target else -((target - size) // 2)
 
 
 def _normalised(mean: tuple[float, ...], std: tuple[float, ...]) -> npt.NDArray[np.float32]:

@@ -43,8 +43,11 @@ class Reader(Protocol):
     def prepare(self, data: bytes, *, max_pixels: int) -> Prepared:
         """Read one request of at most `max_pixels` pixels, or values; raise `RequestError` for one that can't be used."""
 
+    def groups(self, batch: Sequence[Prepared]) -> list[list[int]]:
+        """Return which of these requests can be fed together, by their places."""
+
     def feed(self, batch: Sequence[Prepared]) -> Mapping[str, Array]:
-        """Return the graph's inputs for these requests."""
+        """Return the graph's inputs for the requests of one group."""
 
     def rows(self, outputs: Mapping[str, Any], count: int) -> list[Row]:
         """Return the outputs of `count` requests, one by one."""

@@ -166,6 +166,7 @@ def _object(required: Json, optional: Json | None = None) -> Json:
 _STRING: Json = {"type": "string"}
 _INTEGER: Json = {"type": "integer"}
 _NUMBER: Json = {"type": "number"}
+_STRINGS: Json = {"type": "array", "items": _STRING}
 _NUMBERS: Json = {"type": "array", "items": _NUMBER}
 _METRICS: Json = {"type": "object", "additionalProperties": {"type": ["number", "null"]}}
 
@@ -214,14 +215,15 @@ SCHEMAS: Json = {
     "ImageInput": _object(
         {
             "name": _STRING,
-            "height": _INTEGER,
-            "width": _INTEGER,
+            "height": {**_INTEGER, "description": "0: any"},
+            "width": {**_INTEGER, "description": "0: any"},
             "color": {"enum": ["RGB", "BGR", "L"]},
             "dtype": {"enum": ["uint8", "float32"]},
             "layout": {"enum": ["NHWC", "NCHW"]},
-            "resize": {"enum": ["shortest", "cover", "contain", "exact", "none"]},
+            "resize": {"enum": ["shortest", "bounded", "cover", "contain", "exact", "none"]},
             "resize_height": _INTEGER,
             "resize_width": _INTEGER,
+            "resize_max": {**_INTEGER, "description": "Of the longest edge; 0: as long as it gets"},
             "interpolation": {"enum": ["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]},
             "fill": {"type": "array", "items": _INTEGER},
             "mean": _NUMBERS,
@@ -249,13 +251,16 @@ SCHEMAS: Json = {
         {
             "name": _STRING,
             "task": _STRING,
-            "outputs": {"type": "array", "items": _object({"name": _STRING, "role": _STRING})},
+            "outputs": {"type": "array", "items": _object({"name": _STRING, "role": _STRING}, {"paste": {"enum": ["integer"]}})},
             "source": _ref("Source"),
         },
         {
             "input": _ref("ImageInput"),
             "inputs": {"type": "array", "items": _ref("TensorInput")},
-            "labels": {"type": "array", "items": _STRING},
+            "labels": _STRINGS,
+            "stuff": _STRINGS,
+            "keypoints": _STRINGS,
+            "fallback": _STRING,
             "format": _INTEGER,
             "version": _INTEGER,
             "digest": _STRING,

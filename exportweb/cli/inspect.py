@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _FIRST = 8  # labels shown
 _RESIZE = {
     "shortest": "shortest edge to {h}",
+    "bounded": "shortest edge to {h}",
     "cover": "to cover {w} x {h}, ratio kept",
     "contain": "to fit in {w} x {h}, ratio kept",
     "exact": "to {w} x {h}, ratio not kept",
@@ -76,8 +77,13 @@ def _rows(card: Card) -> Iterator[tuple[str, str]]:
         ", ".join(output.name if output.name == output.role else f"{output.name} ({output.role})" for output in card.outputs),
     )
     if card.labels:
-        more = f", … {card.labels[-1]}" if len(card.labels) > _FIRST else ""
-        yield "labels", f"{len(card.labels)}: {', '.join(card.labels[:_FIRST])}{more}"
+        yield "labels", _first(card.labels)
+    if card.stuff:
+        yield "stuff", _first(card.stuff)
+    if card.keypoints:
+        yield "keypoints", _first(card.keypoints)
+    if card.fallback is not None:
+        yield "fallback", card.fallback
     if card.precision is not None:
         yield "precision", precision(card.precision)
     source = card.source
@@ -96,6 +102,11 @@ def _rows(card: Card) -> Iterator[tuple[str, str]]:
         yield "golden", "none"
 
 
+def _first(names: Sequence[str]) -> str:
+    more = f", … {names[-1]}" if len(names) > _FIRST else ""
+    return f"{len(names)}: {', '.join(names[:_FIRST])}{more}"
+
+
 def precision(of: Precision) -> str:
     """Return in which precision a graph computes, and what that changed, as people read it."""
     parts = [of.name]
@@ -110,9 +121,14 @@ def precision(of: Precision) -> str:
 
 def _input(image: ImageInput) -> Iterator[tuple[str, str]]:
     where = "normalised in the graph" if image.dtype == "uint8" else "normalised before the graph"
-    yield "input", f"{image.name}: {image.width} x {image.height} {image.color}, {image.dtype} {image.layout}, {where}"
+    sides = f"{image.width} x {image.height}" if image.height else "any size"
+    yield "input", f"{image.name}: {sides}, {image.color}, {image.dtype} {image.layout}, {where}"
     how = _RESIZE[image.resize].format(h=image.resize_height, w=image.resize_width)
-    yield "resize", how if image.resize == "none" else f"{how}, {image.interpolation}, then the centre"
+    if image.resize_max:
+        how += f", longest to at most {image.resize_max}"
+    if image.resize != "none":
+        how += f", {image.interpolation}"
+    yield "resize", f"{how}, then the centre" if image.height and image.resize != "none" else how
     yield "mean", ", ".join(f"{value:g}" for value in image.mean)
     yield "std", ", ".join(f"{value:g}" for value in image.std)
 

@@ -101,7 +101,7 @@ def test_inspect_shows_the_card(file: Path) -> None:
     assert first == "colours, version 4"
     shown = {line.split()[0]: line.split(maxsplit=1)[1] for line in lines}
     assert shown["task"] == "image-classification"
-    assert shown["input"] == "image: 8 x 8 RGB, uint8 NHWC, normalised in the graph"
+    assert shown["input"] == "image: 8 x 8, RGB, uint8 NHWC, normalised in the graph"
     assert shown["resize"] == "shortest edge to 8, bicubic, then the centre"
     assert shown["labels"] == "3: red, green, blue"
     assert shown["source"] == "numpy mean, epoch 3"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
+from exportweb.card import ImageInput, Output
 from exportweb.errors import ArtifactError, BadParameter, CardError, NotAnImage, TornArtifact
 from exportweb.runtime import Predictor, card_for_onnx
 from serving import SIDE, Artifacts, graph
@@ -146,3 +147,17 @@ def test_a_foreign_uint8_graph_normalises_itself(foreign: Callable[..., Path]) -
     card = card_for_onnx(foreign(layout="NHWC", dtype=TensorProto.UINT8), task="image-classification", resize_to=12)
     assert (card.input.dtype, card.input.height, card.input.resize_height) == ("uint8", SIDE, 12)
     assert card.input.name == "input"
+
+
+def test_images_of_different_sizes_are_run_apart_and_answered_in_order(tmp_path: Path, artifacts: Artifacts, picture: Picture) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(float_graph(layout="NHWC", side="any", dtype=TensorProto.UINT8))
+    described = ImageInput(name="input", height=0, width=0, resize="none", resize_height=0, resize_width=0, mean=(0.0,) * 3, std=(1.0,) * 3)
+    card = artifacts.card().replace(input=described, outputs=(Output(name="output", role="logits"),), golden=None)
+    predictor = Predictor.load(path, device="cpu", card=card)
+    asked = [("red", (30, 20)), ("green", (7, 9)), ("blue", (30, 20)), ("red", (7, 9))]
+
+    rows = predictor.infer([predictor.prepare(picture(colour, size=size)) for colour, size in asked])
+
+    assert [row["output"].argmax() for row in rows] == [0, 1, 2, 0]
+    assert predictor.max_batch is None

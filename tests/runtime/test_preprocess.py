@@ -240,6 +240,27 @@ def test_no_resize_crops_or_pads_around_the_centre() -> None:
     assert (pixels[39:] == 9).all()
 
 
+def test_any_size_is_as_large_as_it_is_resized_to() -> None:
+    """Bilinear on 8 bits, the whole picture, in BGR: what detectron2's `DefaultPredictor` feeds its models."""
+    image = photo()
+    pixels = Preprocess(described(height=0, width=0, resize="bounded", resize_max=80, interpolation="bilinear", color="BGR"))(image)
+
+    assert image.size == (640, 427)
+    assert pixels.shape == (53, 80, 3)
+    assert np.array_equal(pixels, np.asarray(image.resize((80, 53), Image.Resampling.BILINEAR))[:, :, ::-1])
+    assert np.array_equal(Preprocess(described(height=0, width=0, resize="none"))(image), np.asarray(image))
+
+
+@pytest.mark.parametrize("name", list(ZOO))
+def test_every_picture_as_detectron2_prepares_it(name: str) -> None:
+    transforms = pytest.importorskip("detectron2.data.transforms")
+    array = np.asarray(convert(zoo(name), "RGB"))[:, :, ::-1]
+    expected = transforms.ResizeShortestEdge([160, 160], 200).get_transform(array).apply_image(array)
+    input = described(height=0, width=0, resize_height=160, resize_max=200, resize="bounded", interpolation="bilinear", color="BGR")
+
+    assert np.array_equal(Preprocess(input)(zoo(name)), expected)
+
+
 def test_grey_input() -> None:
     pixels = Preprocess(described(color="L", mean=(0.5,), std=(0.5,)))(gradient(90, 70))
 
