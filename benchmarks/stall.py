@@ -1,9 +1,10 @@
-"""What a training loop pays for being published: the call, and the epoch in which the version is written.
+"""What a training loop pays for being published: the call, and the epoch beside which a version is written.
 
-    python benchmarks/stall.py [MODEL]
+    python benchmarks/stall.py [MODEL] [calls | epochs]
 
-The call is compared with a plain copy of the weights, with saving them, and with exporting afresh; an epoch of real training in which a
-version is written with the same epoch in which none is, turn by turn.
+The call is compared with a plain copy of the weights, with saving them, and with exporting afresh; an epoch of real training beside which
+the publisher works with the same epoch without it, turn by turn. Training wants all cores all the time here, so that whatever publishing
+takes is taken from it, and a version takes as long as that leaves it; how long is the last figure.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import io
 import statistics
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -23,17 +25,19 @@ from exportweb import export_hook
 from measure import interleaved, ratio, table
 
 EPOCH = 5.0  # seconds of training between two versions
-PAIRS = 8
+PAIRS = 14
 BATCH = 8
 
 
 def main() -> None:
-    name = sys.argv[1] if len(sys.argv) > 1 else "resnet50"
+    name, *parts = sys.argv[1:] or ["resnet50"]
     torch.manual_seed(0)
     model = timm.create_model(name, num_classes=10)
     with tempfile.TemporaryDirectory() as folder, export_hook(model, to=Path(folder) / "store", keep=2) as hook:
-        calls(name, model, hook, Path(folder))
-        epochs(name, model, hook)
+        if "epochs" not in parts:
+            calls(name, model, hook, Path(folder))
+        if "calls" not in parts:
+            epochs(name, model, hook)
 
 
 def calls(name: str, model: torch.nn.Module, hook, folder: Path) -> None:
@@ -66,7 +70,7 @@ def calls(name: str, model: torch.nn.Module, hook, folder: Path) -> None:
 
 
 def epochs(name: str, model: torch.nn.Module, hook) -> None:
-    """How much longer an epoch takes in which a version is written."""
+    """How much longer an epoch takes beside which a version is written, and how long after its epoch that is in the store."""
     optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9)
     images, labels = torch.rand(BATCH, 3, 224, 224), torch.randint(0, 10, (BATCH,))
 
@@ -83,24 +87,32 @@ def epochs(name: str, model: torch.nn.Module, hook) -> None:
     train(2)
     steps = max(1, round(EPOCH / (train(2) / 2)))
     seconds: dict[bool, list[float]] = {True: [], False: []}
+    shares = []
     for pair in range(PAIRS):
         for published in (True, False) if pair % 2 else (False, True):
             hook.flush()
-            start = time.perf_counter()
+            start, taken = time.perf_counter(), publishing()
             if published:
                 hook.step()
             train(steps)
             seconds[published].append(time.perf_counter() - start)
-    with_hook, without = seconds[True], seconds[False]
-    rows = [
-        [
-            f"{name}, {steps} steps of {BATCH} images",
-            f"{statistics.median(without):.2f}",
-            f"{statistics.median(with_hook):.2f}",
-            f"**{ratio(with_hook, without):.3f}x**",
-        ]
-    ]
-    table("An epoch in which a version is written", ["training", "without, s", "with, s", "with / without"], rows)
+            if published:
+                shares.append((publishing() - taken) / seconds[published][-1])
+    latency = time.perf_counter()
+    hook.step()
+    while not hook.flush(timeout=0):
+        train(1)
+    latency = time.perf_counter() - latency
+    cells = [f"{statistics.median(values):.2f}" for values in (seconds[False], seconds[True])]
+    found = [f"**{ratio(seconds[True], seconds[False]):.3f}x**", f"{100 * statistics.median(shares):.1f} %", f"{latency:.0f}"]
+    header = ["training", "without, s", "with, s", "with / without", "of one core, publishing had", "a version took, s"]
+    table("An epoch beside which a version is written", header, [[f"{name}, {steps} steps of {BATCH} images", *cells, *found]])
+
+
+def publishing() -> float:
+    """Seconds for which the threads that publish have run so far."""
+    tasks = [Path(f"/proc/self/task/{t.native_id}/schedstat") for t in threading.enumerate() if t.name.startswith("exportweb")]
+    return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -15,6 +16,7 @@ import torch
 T = TypeVar("T")
 
 _NICE = 19
+_TELLING = 20_000_000  # ns: some ticks of the scheduler
 
 
 class Beside:
@@ -22,9 +24,14 @@ class Beside:
 
     It is started when this is made and ends when this is forgotten, not earlier: a version may have to be written while the interpreter
     exits, and Python starts no new thread then, nor does an executor of `concurrent.futures` take work.
+
+    `crowded` says whether the last call that took long spent more time waiting for a core than on one. A thread of low priority that waits
+    gets 1.5 % of a core (Linux's weights: 15 against 1,024), and a step of training that is spread over all cores is over when its slowest
+    part is: two such threads cost it 3 %. So where it is crowded, one thing had better be done after another.
     """
 
     def __init__(self) -> None:
+        self.crowded = False
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         threads, ready = torch.get_num_threads(), threading.Event()
         threading.Thread(target=_work, args=(self._calls, ready), name="exportweb-beside", daemon=True).start()
@@ -37,10 +44,16 @@ class Beside:
         future: Future[T] = Future()
 
         def run() -> None:
+            before = _ran_and_waited()
             try:
-                future.set_result(function(*args))
+                result = function(*args)
             except BaseException as error:
                 future.set_exception(error)
+            else:
+                ran, waited = (b - a for a, b in zip(before, _ran_and_waited(), strict=True))
+                if ran + waited > _TELLING:
+                    self.crowded = waited > ran
+                future.set_result(result)
 
         self._calls.put(run)
         return future
@@ -50,6 +63,15 @@ def yield_to_training() -> None:
     """Give the calling thread, and those that it starts, a low priority (on Linux, where a thread has one of its own)."""
     if hasattr(os, "setpriority"):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
+
+
+def _ran_and_waited() -> tuple[int, int]:
+    """Return how long the calling thread has run, and waited for a core, in ns; nothing where the system (not Linux) doesn't say so."""
+    try:
+        ran, waited, _ = Path("/proc/thread-self/schedstat").read_text().split()
+    except OSError:
+        return 0, 0
+    return int(ran), int(waited)
 
 
 def _work(calls: queue.SimpleQueue[Callable[[], None] | None], ready: threading.Event) -> None:

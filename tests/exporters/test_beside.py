@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 import torch
@@ -63,3 +64,21 @@ def test_it_has_a_low_priority():
     mine = os.getpriority(os.PRIO_PROCESS, 0)
     assert Beside().call(lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id())).result(30) > mine
     assert os.getpriority(os.PRIO_PROCESS, 0) == mine
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how long a thread has waited for a core")
+def test_it_notices_that_others_want_its_core():
+    def work() -> None:
+        end = time.thread_time() + 0.01
+        while time.thread_time() < end:
+            pass
+
+    core, beside = min(os.sched_getaffinity(0)), Beside()
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as busy:
+        try:
+            os.sched_setaffinity(busy.pid, {core})
+            beside.call(os.sched_setaffinity, 0, {core}).result(30)
+            beside.call(work).result(60)
+            assert beside.crowded
+        finally:
+            busy.kill()

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import contextlib
+import io
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -137,6 +141,30 @@ def test_a_file_that_disagrees_with_pytorch_is_refused(model, tmp_path):
     exporter.graph.twin.register_forward_hook(lambda module, images, logits: logits + 1)
     with pytest.raises(Rejected, match=r"golden sample failed: ONNX Runtime's answer is .* off PyTorch's"):
         write(exporter, tmp_path / "a.onnx")
+
+
+def test_where_cores_are_wanted_one_thing_is_done_after_another(model):
+    class Recorded(io.BytesIO):
+        def write(self, data):
+            done.append("writes")
+            return super().write(data)
+
+    def slowly(*_):
+        time.sleep(0.05)
+        done.append("answers")
+
+    exporter = Exporter(model, hints=Hints(example()))
+    exporter.graph.twin.register_forward_hook(slowly)
+    snapshot = Snapshot(exporter.weights)
+    snapshot.take(exporter.weights)
+    firsts = []
+    for crowded in (False, True):
+        done: list[str] = []
+        exporter.beside.crowded = crowded
+        with contextlib.suppress(io.UnsupportedOperation):  # nothing to be synced here
+            exporter.graph.write(Recorded(), snapshot, exporter.card(exporter.graph))
+        firsts.append(done[0])
+    assert firsts == ["writes", "answers"]
 
 
 @pytest.mark.parametrize(
