@@ -1,4 +1,4 @@
-"""Doing one thing beside another, and both beside the training: a thread that yields to it."""
+"""Doing one thing beside another, and all beside the training: threads that yield to it."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ import torch
 
 T = TypeVar("T")
 
+_THREADS = 2
 _NICE = 19
 _TELLING = 20_000_000  # ns: some ticks of the scheduler
 
 
 class Beside:
-    """A thread of low priority, and with one of PyTorch's threads, that calls functions one after another.
+    """Two threads of low priority, with one of PyTorch's threads each, that call functions: one to compute, one to wait for the disk.
 
-    It is started when this is made and ends when this is forgotten, not earlier: a version may have to be written while the interpreter
+    They are started when this is made and end when this is forgotten, not earlier: a version may have to be written while the interpreter
     exits, and Python starts no new thread then, nor does an executor of `concurrent.futures` take work.
 
     `crowded` says whether the last call that took long spent more time waiting for a core than on one. A thread of low priority that waits
@@ -33,14 +34,15 @@ class Beside:
     def __init__(self) -> None:
         self.crowded = False
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        threads, ready = torch.get_num_threads(), threading.Event()
-        threading.Thread(target=_work, args=(self._calls, ready), name="exportweb-beside", daemon=True).start()
+        threads, ready = torch.get_num_threads(), threading.Barrier(_THREADS + 1)
+        for _ in range(_THREADS):
+            threading.Thread(target=_work, args=(self._calls, ready), name="exportweb-beside", daemon=True).start()
         weakref.finalize(self, self._calls.put, None).atexit = False
         ready.wait()
-        torch.set_num_threads(threads)  # what the thread has set is also what threads begin with that are started from now on
+        torch.set_num_threads(threads)  # what the threads have set is also what threads begin with that are started from now on
 
     def call(self, function: Callable[..., T], *args: Any) -> Future[T]:
-        """Have a function called in the thread; its result or exception comes with the future."""
+        """Have a function called in one of the threads; its result or exception comes with the future."""
         future: Future[T] = Future()
 
         def run() -> None:
@@ -74,11 +76,12 @@ def _ran_and_waited() -> tuple[int, int]:
     return int(ran), int(waited)
 
 
-def _work(calls: queue.SimpleQueue[Callable[[], None] | None], ready: threading.Event) -> None:
+def _work(calls: queue.SimpleQueue[Callable[[], None] | None], ready: threading.Barrier) -> None:
     yield_to_training()
     torch.get_num_threads()  # or the first to be asked, later, would fetch what the process has by then
     torch.set_num_threads(1)
-    ready.set()
+    ready.wait()
     while (call := calls.get()) is not None:
         call()
         del call  # what it was called with can be forgotten
+    calls.put(None)  # the other one ends, too
