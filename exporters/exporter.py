@@ -108,7 +108,7 @@ class Graph:
         snapshot.wait()
         expected = self._beside.call(self._eager, snapshot)
         if self._beside.crowded:
-            expected.exception()  # wait for it: one thing after another
+            expected.result()  # one thing after another
         try:
             digest = artifact.write_graph(file, self.template.fill(snapshot.tensors))
             file.flush()
