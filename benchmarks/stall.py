@@ -25,7 +25,7 @@ from exportweb import export_hook
 from measure import interleaved, ratio, table
 
 EPOCH = 5.0  # seconds of training between two versions
-PAIRS = 14
+PAIRS = 10
 BATCH = 8
 
 
@@ -98,6 +98,10 @@ def epochs(name: str, model: torch.nn.Module, hook) -> None:
             seconds[published].append(time.perf_counter() - start)
             if published:
                 shares.append((publishing() - taken) / seconds[published][-1])
+        print(
+            f"pair {pair + 1}: {seconds[False][-1]:.2f} s without, {seconds[True][-1]:.2f} with, {100 * shares[-1]:.1f} % of a core",
+            flush=True,
+        )
     latency = time.perf_counter()
     hook.step()
     while not hook.flush(timeout=0):
