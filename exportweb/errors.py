@@ -14,6 +14,7 @@ client of the server caused derive from `RequestError` and carry the HTTP status
     ├── Rejected             a version that failed its checks and never served
     └── RequestError         what a client sent can't be answered
         ├── BadParameter     400
+        ├── NotFound         404
         ├── TooSlow          408
         ├── TooLarge         413
         ├── NotAnImage       415
@@ -68,6 +69,12 @@ class RequestError(ExportwebError):
 
 class BadParameter(RequestError):
     """A query parameter or form field is missing, unknown or out of range."""
+
+
+class NotFound(RequestError):
+    """There is no such model here, or the version isn't loaded."""
+
+    status = 404
 
 
 class TooSlow(RequestError):

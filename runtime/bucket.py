@@ -18,14 +18,16 @@ log = logging.getLogger(__name__)
 
 
 class BucketSource:
-    """The versions at a URL, as they were when `changes` last yielded.
+    """The versions at a URL, as they were when `changes` last yielded; the last `keep` that were to serve stay downloaded.
 
     A bucket that is out of reach changes nothing: what was seen last stays, and one line in the log says so. Raises `StoreError` for a
     URL that can't be used here.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, keep: int = 1) -> None:
         self._store = Store(url)
+        self._keep = keep
+        self._kept: list[Path] = []
         self._downloads = tempfile.TemporaryDirectory(prefix="exportweb-")
         self._latest: Latest | None = None
         self._versions: list[int] = []
@@ -50,7 +52,8 @@ class BucketSource:
             log.info("%s answers again.", self._store.location)
             self._trouble = False
         self._candidate = found._replace(rollback=self._latest.rollback)
-        self._delete_all_but(found.path)
+        self._kept = [*(path for path in self._kept if path != found.path), found.path][-self._keep :]
+        self._delete_all_but(*self._kept)
         return self._candidate
 
     def versions(self) -> list[int]:
@@ -68,7 +71,7 @@ class BucketSource:
                 self._complain(error)
                 return None
             if self._candidate is not None:
-                self._delete_all_but(path, self._candidate.path)
+                self._delete_all_but(path, *self._kept)
         return Candidate(path, number, False, fingerprint(path))
 
     def card(self, number: int) -> Card | None:

@@ -13,7 +13,7 @@ import datetime
 import logging
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -25,9 +25,10 @@ from exportweb.runtime import verify
 from exportweb.runtime.history import History, Kind, VersionInfo
 from exportweb.runtime.image_reader import Decode
 from exportweb.runtime.jobs import Live, Plan
+from exportweb.runtime.lane import Lane
 from exportweb.runtime.predictor import Predictor, no_card, read
 from exportweb.runtime.sources import Candidate, Source, fingerprint
-from exportweb.runtime.workers import Workers, without_frames
+from exportweb.runtime.workers import without_frames
 
 log = logging.getLogger(__name__)
 
@@ -61,8 +62,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         return Plan(batch, max(1, self.cpus // (self.threads or 1)) if on_cpu else 2, prepare_first=on_cpu)
 
 
+class Loaded(NamedTuple):
+    """A loaded version, the file that it came from, and what keeps that from being pruned."""
+
+    live: Live
+    card: Card
+    candidate: Candidate
+    held: contextlib.ExitStack
+
+
 class Builder:
-    """Keeps `workers` on the version that `source` says should serve.
+    """Keeps `lane` on the version that `source` says should serve.
 
     `tell` is called in the builder's thread with each event. `settled` is set once a first version is loaded or rejected, or the
     builder has stopped; `failure` says why there is none.
@@ -71,7 +81,7 @@ class Builder:
     def __init__(
         self,
         source: Source,
-        workers: Workers,
+        lane: Lane,
         history: History,
         *,
         settings: Settings,
@@ -84,14 +94,14 @@ class Builder:
         self.rejected = 0
         self.serving: VersionInfo | None = None
         self._source = source
-        self._workers = workers
+        self._lane = lane
         self._history = history
         self._settings = settings
         self._card = card
         self._tell = tell
         self._judged: object = None  # the candidate that was last loaded or rejected: it is not judged twice
         self._running: Card | None = None
-        self._held = contextlib.ExitStack()  # the running version's file, which is not pruned while it is held
+        self._loaded: list[Loaded] = []
         self._numbered = 0  # the highest number that a version has had
         self._refusals = 0
         self._started = False
@@ -113,7 +123,8 @@ class Builder:
             for _ in self._source.changes(self._stop):
                 self._look_safely()
         finally:
-            self._held.close()
+            for loaded in self._loaded:
+                loaded.held.close()
             self._source.close()
             self.failure = self.failure or ExportwebError("The server was closed before a version was loaded.")
             self.settled.set()
@@ -190,23 +201,27 @@ class Builder:
         with contextlib.ExitStack() as held:
             try:
                 held.enter_context(hold(candidate.path))
-                card = self._checked_card(candidate)
+                known = self._known(lambda loaded: _same_file(loaded.candidate, candidate))
+                card = known.card if known is not None else self._checked_card(candidate)
                 if card.digest is not None and card == self._running:
                     return True  # the running version under a new date
-                number = self._number(candidate, card)
+                known = known or self._known(lambda loaded: loaded.live.version == candidate.number and loaded.card == card)
+                number = known.live.version if known is not None else self._number(candidate, card)
                 self._check_order(candidate, card, number)
-                predictor = self._built(candidate, card)
+                live = known.live if known is not None else self._built(candidate, card, number)
             except (ExportwebError, OSError) as error:
                 if not self._unchanged(candidate, error):
                     return False
                 self._reject(self._number_of_rejected(candidate, card), card, error)
                 return True
-            if predictor is None or fingerprint(candidate.path) != candidate.fingerprint:
+            if live is None or fingerprint(candidate.path) != candidate.fingerprint:
                 return False
-            self._swap(predictor, VersionInfo.of(number, "serving", card))
-            self._held.close()
-            self._held = held.pop_all()
+            self._swap(Loaded(live, card, candidate, held.pop_all()))
         return True
+
+    def _known(self, is_it: Callable[[Loaded], bool]) -> Loaded | None:
+        """Return the loaded version that a candidate is, if it is one: then there is nothing to load or to verify."""
+        return next(filter(is_it, self._loaded), None)
 
     def _checked_card(self, candidate: Candidate) -> Card:
         """Read the card of a whole file."""
@@ -222,7 +237,7 @@ class Builder:
         """Refuse another task, and a number that is not above the running one's unless that is meant."""
         if self.serving is None:
             return
-        running = self._workers.current
+        running = self._lane.current
         if running is not None and running.predictor.card.task != card.task:
             raise Rejected(f"Its task is {card.task!r}, the running version's {running.predictor.card.task!r}; serve it on its own.")
         if number < self.serving.version and not candidate.rollback:
@@ -238,14 +253,15 @@ class Builder:
         if number == self.serving.version and candidate.number is not None:
             raise Rejected(f"Version {number} was altered after it was published; a version's number is never used again.")
 
-    def _built(self, candidate: Candidate, card: Card) -> Predictor | None:
+    def _built(self, candidate: Candidate, card: Card, number: int) -> Live | None:
         """Load, check the golden sample, warm; None if the builder is stopped meanwhile."""
         predictor = self._settings.load(candidate, card)
         verify.golden(predictor)
-        for _ in verify.warm(predictor, self._settings.plan(predictor).max_batch):
+        plan = self._settings.plan(predictor)
+        for _ in verify.warm(predictor, plan.max_batch):
             if self._stop.is_set():
                 return None
-        return predictor
+        return Live(predictor, number, plan)
 
     def _unchanged(self, candidate: Candidate, error: Exception) -> bool:
         """Whether a failure stands. A file that can't be read may still be on its way: wait until it rests, and see."""
@@ -264,7 +280,7 @@ class Builder:
         """Return the store's number, else the card's, else one more than any before."""
         if candidate.number is not None:
             return candidate.number
-        running = self._workers.current
+        running = self._lane.current
         counted = running is not None and running.predictor.card.version is None  # then a card's number says nothing about order
         if card.version is None or (counted and card.version <= self._numbered):
             return self._numbered + 1
@@ -290,25 +306,34 @@ class Builder:
         self.failure = without_frames(error)
         self.settled.set()
 
-    def _swap(self, predictor: Predictor, info: VersionInfo) -> None:
-        """Answer from this version; then wait until the one before has answered its last, and free it here."""
-        card = predictor.card
-        if self._history.available(msgspec.structs.replace(info, state="available")) and not self._source.versions():
-            self._tell("published", msgspec.structs.replace(info, state="available"))
-        old = self._workers.swap(Live(predictor, info.version, self._settings.plan(predictor)))
+    def _swap(self, loaded: Loaded) -> None:
+        """Answer from this version; then wait until those that are not kept have answered their last, and free them here."""
+        card, number = loaded.card, loaded.live.version
+        info = VersionInfo.of(number, "available", card)
+        if self._history.available(info) and not self._source.versions():
+            self._tell("published", info)
+        retired = self._lane.swap(loaded.live)
+        for old in self._loaded:
+            if old.live in (*retired, loaded.live):
+                old.held.close()
+        self._loaded = [*(old for old in self._loaded if old.live not in (*retired, loaded.live)), loaded]
         self._running = card
-        self._numbered = max(self._numbered, info.version)
+        self._numbered = max(self._numbered, number)
         self.loaded += 1
         self.serving = self._history.serving(info)
         self.failure = None
-        log.debug("Version %d serves on %s.", info.version, predictor.device)
+        log.debug("Version %d serves on %s.", number, loaded.live.predictor.device)
         self._tell("loaded", self.serving)
         self.settled.set()
-        if old is not None:
-            while not old.drained.wait(0.1) and not self._stop.is_set():
+        for live in retired:
+            while not live.drained.wait(0.1) and not self._stop.is_set():
                 pass
-            if old.drained.is_set():
-                old.release()
+            if live.drained.is_set():
+                live.release()
+
+
+def _same_file(one: Candidate, other: Candidate) -> bool:
+    return one.path == other.path and one.fingerprint is not None and one.fingerprint == other.fingerprint
 
 
 def _older(card: Card, running: Card) -> bool:

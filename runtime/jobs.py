@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +12,8 @@ import msgspec
 
 from exportweb.runtime.predictor import Predictor
 from exportweb.runtime.reader import Prepared
+
+log = logging.getLogger(__name__)
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -64,7 +67,7 @@ class Live:
 
 
 class Job:
-    """One image on its way: made by `Workers.submit`, ended by a call of `done`, or by `cancel`."""
+    """One image on its way: made by `Lane.submit`, ended by a call of `done`, or by `cancel`."""
 
     __slots__ = ("cancelled", "data", "done", "live", "params", "prepared", "queue", "since", "size")
 
@@ -86,6 +89,15 @@ class Job:
         """
         self.cancelled = True
         self.data = b""
+
+    def deliver(self, answer: Answer | Exception) -> None:
+        """Call `done`, unless nobody waits any more."""
+        if self.cancelled:
+            return
+        try:
+            self.done(answer)
+        except Exception:
+            log.exception("The receiver of an answer failed.")
 
 
 class Batch(NamedTuple):

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 from exportweb.card import Card
 from exportweb.errors import Overloaded
 from exportweb.runtime.builder import Builder, Settings
-from exportweb.runtime.cpus import usable_cpus
 from exportweb.runtime.history import Event, History, Listeners, VersionInfo
 from exportweb.runtime.image_reader import Decode
 from exportweb.runtime.jobs import Answer, Job
@@ -23,7 +22,8 @@ class ServedModel:
     `device` is that of `OnnxSession`. `threads` is how many one run may use on the CPU (0: one, with as many runs at the same
     time as there are usable CPUs); `max_batch` the most images in one run (0: 4 on the CPU, 32 on a GPU); `max_queue` how many
     requests may wait; `max_pixels` the largest image, or the most values of arrays; `decoding` how JPEGs are decoded (see
-    `Predictor`). `card` describes an ONNX file that has none (see `card_for_onnx`).
+    `Predictor`); `keep_loaded` how many versions stay loaded, the running one included. `card` describes an ONNX file that has none
+    (see `card_for_onnx`). `workers` are threads that several models share fairly; without them a model has its own.
 
     >>> model = ServedModel("runs/flowers")  # doctest: +SKIP
     >>> model.start(wait=True)  # doctest: +SKIP
@@ -39,17 +39,18 @@ class ServedModel:
         max_batch: int = 0,
         max_queue: int = 256,
         max_pixels: int = MAX_PIXELS,
+        keep_loaded: int = 1,
         decoding: Decode = "exact",
         card: Card | None = None,
+        workers: Workers | None = None,
     ) -> None:
-        cpus = usable_cpus()
-        self._settings = Settings(device=device, threads=threads, max_batch=max_batch, cpus=cpus, decoding=decoding)
+        self._workers = workers or Workers()
+        settings = Settings(device=device, threads=threads, max_batch=max_batch, cpus=self._workers.count, decoding=decoding)
         self._history = History()
         self._listeners = Listeners()
-        self._workers = Workers(count=cpus, max_queue=max_queue, max_pixels=max_pixels)
-        self._builder = Builder(
-            open_source(path), self._workers, self._history, settings=self._settings, card=card, tell=self._listeners.tell
-        )
+        source = open_source(path, keep=keep_loaded)
+        self._lane = self._workers.lane(max_queue=max_queue, max_pixels=max_pixels, keep=keep_loaded)
+        self._builder = Builder(source, self._lane, self._history, settings=settings, card=card, tell=self._listeners.tell)
 
     def start(self, wait: bool = False) -> None:
         """Start loading and watching. With `wait`, return when a version serves; raise the reason if the first one is rejected."""
@@ -64,16 +65,25 @@ class ServedModel:
         if self._builder.failure is not None and not self.ready:
             raise self._builder.failure
 
-    def submit(self, data: bytes, params: Mapping[str, object], done: Callable[[Answer | Exception], None]) -> Job:
-        """Ask for a prediction; `done` is called in a worker's thread with the answer, or with what went wrong.
+    def submit(
+        self,
+        data: bytes,
+        params: Mapping[str, object],
+        done: Callable[[Answer | Exception], None],
+        *,
+        version: int | None = None,
+    ) -> Job:
+        """Ask the newest version, or a loaded one by its number, for a prediction.
 
-        Never blocks. The job that is returned can be cancelled. Raises `Overloaded` if the queue is full or nothing is loaded,
-        `BadParameter` for parameters that the task doesn't know.
+        `done` is called in a worker's thread with the answer, or with what went wrong. Never blocks. The job that is returned can be
+        cancelled. Raises `Overloaded` if the queue is full or nothing is loaded, `NotFound` if the version isn't loaded, `BadParameter`
+        for parameters that the task doesn't know.
         """
-        predictor = self.predictor
+        live = None if version is None else self._lane.find(version)
+        predictor = self.predictor if live is None else live.loaded
         if predictor is None:
             raise Overloaded("No version is loaded yet; ask again in a moment.", retry_after=2)
-        return self._workers.submit(data, predictor.task.params(params), done)
+        return self._lane.submit(data, predictor.task.params(params), done, live=live)
 
     @property
     def current(self) -> VersionInfo | None:
@@ -83,7 +93,7 @@ class ServedModel:
     @property
     def predictor(self) -> Predictor | None:
         """The loaded version that answers now. Don't keep it: it holds the version's memory."""
-        while (live := self._workers.current) is not None:
+        while (live := self._lane.current) is not None:
             predictor = live.loaded
             if predictor is not None:  # else it was swapped and released in between
                 return predictor
@@ -92,7 +102,12 @@ class ServedModel:
     @property
     def ready(self) -> bool:
         """Whether a version serves; once one does, always."""
-        return self._workers.current is not None
+        return self._lane.current is not None
+
+    @property
+    def loaded(self) -> list[int]:
+        """The numbers of the versions that can be asked, ascending."""
+        return sorted(self._lane.loaded)
 
     def versions(self) -> list[VersionInfo]:
         """Return everything that was seen, oldest first; bounded, and kept after the store pruned it."""
@@ -104,9 +119,10 @@ class ServedModel:
 
     def stats(self) -> dict[str, int]:
         """Return the queue's length, jobs in flight, workers, and how the running version is run; and counts since the start."""
-        live, predictor = self._workers.current, self.predictor
+        live, predictor = self._lane.current, self.predictor
         return {
-            **self._workers.stats(),
+            **self._lane.stats(),
+            "workers": self._workers.count,
             "threads": 0 if predictor is None else predictor.session.threads,
             "max_batch": 0 if live is None else live.plan.max_batch,
             "max_runs": 0 if live is None else live.plan.max_runs,
@@ -116,8 +132,8 @@ class ServedModel:
 
     def close(self, grace: float = 10.0) -> None:
         """Finish what was accepted, for at most `grace` seconds, refuse the rest, and end all threads."""
-        self._workers.close(grace)
+        self._lane.close(grace)
         self._builder.stop()
-        live = self._workers.swap(None)
-        if live is not None and live.drained.is_set():
-            live.release()
+        for live in self._lane.swap(None):
+            if live.drained.is_set():
+                live.release()

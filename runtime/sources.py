@@ -127,14 +127,14 @@ class FileSource:
         """Nothing was made."""
 
 
-def open_source(location: str | os.PathLike[str]) -> Source:
+def open_source(location: str | os.PathLike[str], *, keep: int = 1) -> Source:
     """Return the source at a location: a URL or a folder is a store; what isn't there yet is a file if its name ends like one.
 
-    Raises `StoreError` for a URL that can't be used here.
+    Of a bucket's versions the last `keep` that were to serve stay here. Raises `StoreError` for a URL that can't be used here.
     """
     where = place(location)
     if isinstance(where, str):
-        return cast(Source, importlib.import_module("exportweb.runtime.bucket").BucketSource(where))
+        return cast(Source, importlib.import_module("exportweb.runtime.bucket").BucketSource(where, keep=keep))
     path = where.absolute()
     if path.is_dir() or (not path.exists() and path.suffix not in SUFFIXES):
         return StoreSource(path)

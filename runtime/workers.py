@@ -1,14 +1,11 @@
 """The scheduler: equal threads that prepare images and run batches, and no timer anywhere.
 
-There are two queues: images to prepare (decode, resize) and prepared ones, ready to run. A worker that is free takes from one of
-them, or sleeps when both are empty. So an idle server answers at once, a busy one batches by itself, and no request waits for
-anything but a free worker. An image belongs to the version that is current when its preparation begins; a batch holds one
-version only.
+A worker that is free takes what one of the models has to do, or sleeps when none has anything. So an idle server answers at once, a
+busy one batches by itself, and no request waits for anything but a free worker.
 
-Which queue goes first depends on where runs happen. On a GPU, a run that can start does, and takes all that is ready: what it
-finds when it is over is the next batch. On the CPU, runs and preparation compete for the same cores, so nothing is lost by preparing
-what waits until a batch is full: on two cores, mobilenetv3_small_050 answered 330 images/s in batches of 4 so, against 260 when
-runs went first and every batch was 1. A big model (resnet50) gains nothing from batches there, and loses nothing.
+Models share the workers by time, not by count: the one that has had the fewest seconds goes first. Time in which a model had nothing
+to do is not saved up for later. So however much waits for one model, a request for another waits for what is going on, and then goes
+first.
 """
 
 from __future__ import annotations
@@ -16,12 +13,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-from exportweb.errors import ExportwebError, Overloaded, RequestError
-from exportweb.runtime.jobs import Answer, Batch, Job, Live, Plan
+from exportweb.errors import ExportwebError, RequestError
+from exportweb.runtime.cpus import usable_cpus
+from exportweb.runtime.jobs import Answer, Batch, Job, Live
+from exportweb.runtime.lane import Lane, closing
 from exportweb.runtime.predictor import MAX_PIXELS
 from exportweb.runtime.reader import Row
 
@@ -32,183 +29,99 @@ MAX_WAITING_BYTES = 64 << 20
 
 
 class Workers:
-    """`count` threads that answer jobs with the current version.
+    """`count` threads (0: as many as there are usable CPUs) that models share. They end when the last model has left.
 
-    `max_queue` jobs and `max_bytes` of their bodies may wait; one job always may.
+    >>> workers = Workers()  # doctest: +SKIP
+    >>> models = [ServedModel(path, workers=workers) for path in ("runs/cats", "runs/dogs")]  # doctest: +SKIP
     """
 
-    def __init__(
-        self,
-        *,
-        count: int,
-        max_queue: int = 256,
-        max_bytes: int = MAX_WAITING_BYTES,
-        max_pixels: int = MAX_PIXELS,
-    ) -> None:
-        self.count = count
-        self._max_queue = max_queue
-        self._max_bytes = max_bytes
-        self._max_pixels = max_pixels
-        self._raw: deque[Job] = deque()
-        self._ready: deque[Job] = deque()
-        self._bytes = 0  # of bodies that wait in _raw
-        self._preparing = self._running = self._idle = self._unfinished = 0
-        self._current: Live | None = None
-        self._closing = self._stopped = False
-        lock = threading.Lock()
-        self._work = threading.Condition(lock)
-        self._finished = threading.Condition(lock)
-        self._threads = [threading.Thread(target=self._loop, name=f"exportweb-worker-{i}", daemon=True) for i in range(count)]
+    def __init__(self, count: int = 0) -> None:
+        self.count = count or usable_cpus()
+        self.lock = threading.Lock()
+        self.work = threading.Condition(self.lock)
+        self._lanes: list[Lane] = []
+        self._clock = 0.0  # the seconds that the lane which was served last had had
+        self._idle = 0
+        self._started = self._stopped = False
+        self._threads = [threading.Thread(target=self._loop, name=f"exportweb-worker-{i}", daemon=True) for i in range(self.count)]
 
-    @property
-    def current(self) -> Live | None:
-        """The version that new jobs are answered by."""
-        return self._current
+    def lane(self, *, max_queue: int = 256, max_bytes: int = MAX_WAITING_BYTES, max_pixels: int = MAX_PIXELS, keep: int = 1) -> Lane:
+        """Make a place for a model.
+
+        `max_queue` jobs and `max_bytes` of their bodies may wait; one job always may. An image has at most `max_pixels`, arrays as many
+        values. The last `keep` versions that served stay loaded.
+        """
+        lane = Lane(self, max_queue=max_queue, max_bytes=max_bytes, max_pixels=max_pixels, keep=keep)
+        with self.lock:
+            self._lanes.append(lane)
+        return lane
 
     def start(self) -> None:
-        """Start the threads."""
-        for thread in self._threads:
-            thread.start()
+        """Start the threads, unless they run."""
+        with self.lock:
+            started, self._started = self._started, True
+        if not started:
+            for thread in self._threads:
+                thread.start()
 
-    def submit(self, data: bytes, params: Any, done: Callable[[Answer | Exception], None]) -> Job:
-        """Queue an image; `done` is called with its answer, or with what went wrong, in a thread of the pool.
+    # -- for lanes ---------------------------------------------------------------------------------------------------
 
-        Never blocks. Raises `Overloaded` if the queue is full, no version is loaded, or the pool is closing.
-        """
-        job = Job(data, params, done)
-        with self._work:
-            if self._closing:
-                raise _closing()
-            if self._current is None:
-                raise Overloaded("No version is loaded yet; ask again in a moment.", retry_after=2)
-            waiting = len(self._raw) + len(self._ready)
-            if waiting and (waiting >= self._max_queue or self._bytes + job.size > self._max_bytes):
-                raise Overloaded(f"The queue is full ({waiting} images wait); ask again in a moment.")
-            self._raw.append(job)
-            self._bytes += job.size
-            self._unfinished += 1
-            self._wake()
-        return job
+    def enter(self, lane: Lane) -> None:
+        """Have a lane that was idle take part again: from now on, as if it had had what the others had. The lock is held."""
+        lane.used = max(lane.used, self._clock)
 
-    def swap(self, live: Live | None) -> Live | None:
-        """Answer from this version from now on; return the one before, retired, to be released once it is drained."""
-        with self._work:
-            old, self._current = self._current, live
-            if old is not None:
-                old.retired = True
-                if old.jobs == 0:
-                    old.drained.set()
-        return old
+    def wake(self, lane: Lane) -> None:
+        """Wake one sleeper if there is work for it. The lock is held. Each that wakes wakes the next, as long as there is."""
+        if self._idle and lane.has_work():
+            self.work.notify()
 
-    def stats(self) -> dict[str, int]:
-        """Return how many jobs wait (`queue`), how many are being prepared or run (`in_flight`), and the pool's settings."""
-        with self._work:
-            queue = len(self._raw) + len(self._ready)
-            return {
-                "queue": queue,
-                "in_flight": self._unfinished - queue,
-                "queue_bytes": self._bytes,
-                "workers": self.count,
-            }
-
-    def close(self, grace: float = 10.0) -> None:
-        """Finish what was accepted, for at most `grace` seconds; refuse what is left; end the threads."""
-        with self._work:
-            self._closing = True
-            self._finished.wait_for(lambda: self._unfinished == 0, grace)
-            left = [*self._raw, *self._ready]
-            self._raw.clear()
-            self._ready.clear()
-            self._bytes = 0
-            self._stopped = True
-            self._work.notify_all()
-        for job in left:
-            self._deliver(job, _closing())
-        self._end(left)
-        for thread in self._threads:
-            if thread.is_alive() and thread is not threading.current_thread():
-                thread.join(timeout=1.0)  # one that is inside a long run is left behind; it is a daemon
+    def leave(self, lane: Lane) -> None:
+        """Forget a lane; end the threads after the last one."""
+        with self.lock:
+            if lane in self._lanes:
+                self._lanes.remove(lane)
+            self._stopped = not self._lanes
+            self.work.notify_all()
+        if self._stopped:
+            for thread in self._threads:
+                if thread.is_alive() and thread is not threading.current_thread():
+                    thread.join(timeout=1.0)  # one that is inside a long run is left behind; it is a daemon
 
     # -- the threads -------------------------------------------------------------------------------------------------
 
     def _loop(self) -> None:
-        while (work := self._take()) is not None:
+        while (taken := self._take()) is not None:
+            lane, work = taken
             if isinstance(work, Job):
-                self._prepare(work)
+                self._prepare(lane, work)
             else:
-                self._run(work)
-            del work  # a thread that sleeps holds on to nothing
+                self._run(lane, work)
+            del taken, lane, work  # a thread that sleeps holds on to nothing
 
-    def _take(self) -> Job | Batch | None:
+    def _take(self) -> tuple[Lane, Job | Batch] | None:
         """Wait for something to do; None when the pool has stopped."""
-        with self._work:
+        with self.work:
             while not self._stopped:
-                work = self._next()
-                if work is not None:
-                    self._wake()
-                    return work
+                taken = self._next()
+                if taken is not None:
+                    if self._idle and any(lane.has_work() for lane in self._lanes):
+                        self.work.notify()
+                    return taken
                 self._idle += 1
-                self._work.wait()
+                self.work.wait()
                 self._idle -= 1
         return None
 
-    def _next(self) -> Job | Batch | None:
-        """Take the next job to prepare or the next batch to run. The lock is held."""
-        if self._can_run() and not (self._can_prepare() and self._ready_first().prepare_first and not self._full()):
-            return self._take_batch()
-        return self._take_raw() if self._can_prepare() else None
+    def _next(self) -> tuple[Lane, Job | Batch] | None:
+        """Take something from the lane that has had the fewest seconds. The lock is held."""
+        for lane in self._lanes if len(self._lanes) == 1 else sorted(self._lanes, key=Lane.due):
+            work = lane.next()
+            if work is not None:
+                self._clock = lane.used
+                return lane, work
+        return None
 
-    def _can_run(self) -> bool:
-        return bool(self._ready) and self._running < self._ready_first().max_runs
-
-    def _can_prepare(self) -> bool:
-        """Whether an image waits, and not so many are ready already that a swap would find a long tail."""
-        if not self._raw or self._current is None:
-            return False
-        plan = self._current.plan
-        return len(self._ready) + self._preparing < (plan.max_runs + 1) * max(plan.max_batch, self.count)
-
-    def _full(self) -> bool:
-        return len(self._ready) >= self._ready_first().max_batch
-
-    def _ready_first(self) -> Plan:
-        live = self._ready[0].live
-        assert live is not None
-        return live.plan
-
-    def _wake(self) -> None:
-        """Wake one sleeper if there is work for it. The lock is held. Each that wakes wakes the next, as long as there is."""
-        if self._idle and (self._can_run() or self._can_prepare()):
-            self._work.notify()
-
-    def _take_raw(self) -> Job:
-        """Take the next image to prepare, and bind it to the current version."""
-        job = self._raw.popleft()
-        self._bytes -= job.size
-        self._preparing += 1
-        assert self._current is not None
-        job.live = self._current
-        job.live.jobs += 1
-        return job
-
-    def _take_batch(self) -> Batch:
-        """Take what is ready and belongs to the same version as the first, oldest first."""
-        live = self._ready[0].live
-        assert live is not None
-        count = live.plan.max_batch
-        if live.plan.prepare_first:  # leave their share to the other runs that could go now, on other cores
-            work = len(self._ready) + self._preparing + len(self._raw)
-            count = min(count, -(-work // (live.plan.max_runs - self._running)))
-        self._running += 1
-        jobs: list[Job] = []
-        others: list[Job] = []
-        while self._ready and len(jobs) < count:
-            job = self._ready.popleft()
-            (jobs if job.live is live else others).append(job)
-        self._ready.extendleft(reversed(others))
-        return Batch(live, jobs)
-
-    def _prepare(self, job: Job) -> None:
+    def _prepare(self, lane: Lane, job: Job) -> None:
         """Decode and resize one image, and put it among the ready ones."""
         start = time.perf_counter()
         job.queue = start - job.since
@@ -216,24 +129,23 @@ class Workers:
         if not job.cancelled:
             try:
                 assert job.live is not None
-                job.prepared = job.live.predictor.prepare(job.data, max_pixels=self._max_pixels)
+                job.prepared = job.live.predictor.prepare(job.data, max_pixels=lane.max_pixels)
             except Exception as error:  # whatever an image does, it costs only its own request
                 failure = bare(error)
         job.data = b""
         job.since = time.perf_counter()
-        with self._work:
-            self._preparing -= 1
-            if self._stopped and failure is None:
-                failure = _closing()
+        with self.lock:
+            if lane.closed and failure is None:
+                failure = closing()
             ready = failure is None and not job.cancelled
-            if ready:
-                self._ready.append(job)  # this thread looks at it next, so nobody needs to be woken
+            lane.prepared(job if ready else None, job.since - start)  # this thread looks next, so nobody needs to be woken
         if failure is not None:
-            self._deliver(job, failure)
+            job.deliver(failure)
         if not ready:
-            self._end([job])
+            with self.lock:
+                lane.ended([job])
 
-    def _run(self, batch: Batch) -> None:
+    def _run(self, lane: Lane, batch: Batch) -> None:
         """Run one batch and deliver its answers."""
         live, jobs = batch.live, [job for job in batch.jobs if not job.cancelled]
         start = time.perf_counter()
@@ -241,13 +153,15 @@ class Workers:
         try:
             rows = self._infer(live, jobs)
         finally:
-            with self._work:
-                self._running -= 1
-                self._wake()
-        inference = time.perf_counter() - start
+            end = time.perf_counter()
+            with self.lock:
+                lane.ran(end - start)
+                self.wake(lane)
         for job, row in zip(jobs, rows, strict=True):
-            self._deliver(job, self._answer(live, job, row, start, inference, len(jobs)))
-        self._end(batch.jobs)
+            job.deliver(self._answer(live, job, row, start, end - start, len(jobs)))
+        with self.lock:
+            lane.used += time.perf_counter() - end
+            lane.ended(batch.jobs)
 
     def _infer(self, live: Live, jobs: list[Job]) -> Sequence[Row | Exception]:
         """Run the graph; where a batch of several fails, run them one by one, so that a bad one costs only itself."""
@@ -277,31 +191,6 @@ class Workers:
             "post": time.perf_counter() - begin,
         }
         return Answer(live.version, result, timings, batch)
-
-    def _deliver(self, job: Job, answer: Answer | Exception) -> None:
-        if job.cancelled:
-            return
-        try:
-            job.done(answer)
-        except Exception:
-            log.exception("The receiver of an answer failed.")
-
-    def _end(self, jobs: list[Job]) -> None:
-        """Count jobs as finished, and drain the versions that waited for them."""
-        with self._work:
-            self._unfinished -= len(jobs)
-            for job in jobs:
-                live, job.live, job.prepared = job.live, None, None
-                if live is not None:
-                    live.jobs -= 1
-                    if live.retired and live.jobs == 0:
-                        live.drained.set()
-            if self._unfinished == 0:
-                self._finished.notify_all()
-
-
-def _closing() -> Overloaded:
-    return Overloaded("The server is shutting down; ask again in a moment.", retry_after=5)
 
 
 def bare(error: Exception) -> Exception:

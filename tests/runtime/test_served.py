@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from exportweb import Store
-from exportweb.errors import BadParameter, ExportwebError, Overloaded, Rejected
+from exportweb.errors import BadParameter, ExportwebError, NotFound, Overloaded, Rejected
 from exportweb.runtime import Answer, Predictor
 from serving import Artifacts
 from versions import WAIT, Served, float_graph, publish, score, version
@@ -114,6 +114,49 @@ def test_a_rollback_is_followed(store: Store, artifacts: Artifacts, serve_model:
     artifacts.publish(store)
     assert served.heard.wait("loaded").info.version == 4
     assert states(served) == [(1, "retired"), (2, "available"), (3, "retired"), (4, "serving")]
+
+
+def test_kept_versions_can_be_asked_and_rolled_back_to_at_once(
+    store: Store, artifacts: Artifacts, serve_model: Serve, picture: Picture
+) -> None:
+    artifacts.publish(store, scale=1.0)
+    served = serve_model(store.folder, keep_loaded=2)
+    served.heard.wait("loaded")
+    first = served.model.predictor
+    artifacts.publish(store, scale=2.0)
+    served.heard.wait("loaded")
+    assert served.model.loaded == [1, 2]
+    for number, asked in ((1, 1), (2, None), (1, 1), (2, 2)):
+        answer = served.later(picture(), version=asked, top_k=1).result(WAIT)
+        assert (answer.version, answer.result[0]["score"]) == (number, pytest.approx(score(number)))
+    store.rollback(1)
+    assert served.heard.wait("loaded").info.version == 1
+    assert served.model.predictor is first  # nothing was loaded
+    assert served.model.loaded == [1, 2]
+    artifacts.publish(store, scale=3.0)
+    assert served.heard.wait("loaded").info.version == 3
+    assert served.model.loaded == [1, 3]  # 2 is the one that hasn't served for longest
+    with pytest.raises(NotFound, match=r"Version 2 isn't loaded\. Loaded: 1, 3"):
+        served.later(picture(), version=2)
+    assert states(served) == [(1, "retired"), (2, "retired"), (3, "serving")]
+
+
+def test_kept_versions_are_not_pruned_and_evicted_ones_are_freed(store: Store, artifacts: Artifacts, serve_model: Serve) -> None:
+    artifacts.publish(store)
+    served = serve_model(store.folder, keep_loaded=2)
+    freed = []
+    for number in range(1, 5):
+        if number > 1:
+            artifacts.publish(store)
+        served.heard.wait("loaded")
+        assert served.model.predictor is not None
+        weakref.finalize(served.model.predictor.session, freed.append, number)
+        store.prune(keep=1)
+    store.refuse("so that the builder has looked once more")
+    served.heard.wait("refused")
+    gc.collect()
+    assert sorted(freed) == [1, 2]
+    assert list(store.versions()) == [3, 4]
 
 
 def test_an_older_version_is_followed_only_if_that_is_meant(store: Store, artifacts: Artifacts, serve_model: Serve) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import queue
+import threading
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +12,8 @@ import pytest
 
 from exportweb.errors import NotAnImage, Overloaded, TornImage
 from exportweb.runtime import Answer, Predictor, card_for_onnx
-from exportweb.runtime.jobs import Live, Plan
+from exportweb.runtime.jobs import Job, Live, Plan
+from exportweb.runtime.lane import Lane
 from exportweb.runtime.workers import Workers
 from serving import Artifacts
 from versions import WAIT, Blockade, float_graph, score
@@ -23,18 +25,20 @@ Picture = Callable[..., bytes]
 
 
 class Pool:
-    """Workers with the answers that they delivered."""
+    """A model's lane with the answers that came of it; `workers` are those of other pools, or two of its own."""
 
-    def __init__(self, live: Live | None, **options: Any) -> None:
+    def __init__(self, live: Live | None, workers: Workers | None = None, **options: Any) -> None:
         self.answers: queue.Queue[Answer | Exception] = queue.Queue()
-        self.workers = Workers(**{"count": 2, **options})
-        self.workers.swap(live)
+        self.workers = workers or Workers(2)
+        self.lane: Lane = self.workers.lane(**options)
+        self.lane.swap(live)
         self.workers.start()
 
-    def submit(self, data: bytes, done: Callable[[Answer | Exception], None] | None = None) -> Any:
-        assert self.workers.current is not None
-        params = self.workers.current.predictor.task.params({"top_k": 1})
-        return self.workers.submit(data, params, done or self.answers.put)
+    def submit(self, data: bytes, done: Callable[[Answer | Exception], None] | None = None, *, live: Live | None = None) -> Any:
+        asked = live or self.lane.current
+        assert asked is not None
+        params = asked.predictor.task.params({"top_k": 1})
+        return self.lane.submit(data, params, done or self.answers.put, live=live)
 
     def answer(self) -> Answer:
         answer = self.answers.get(timeout=WAIT)
@@ -54,13 +58,13 @@ class Pool:
 def pool() -> Iterator[Callable[..., Pool]]:
     pools: list[Pool] = []
 
-    def make(live: Live | None, **options: Any) -> Pool:
-        pools.append(Pool(live, **options))
+    def make(live: Live | None, workers: Workers | None = None, **options: Any) -> Pool:
+        pools.append(Pool(live, workers, **options))
         return pools[-1]
 
     yield make
     for one in pools:
-        one.workers.close(grace=WAIT)
+        one.lane.close(grace=WAIT)
 
 
 @pytest.fixture
@@ -109,7 +113,7 @@ def test_a_full_queue_refuses_at_once(pool: Callable[..., Pool], live: Callable[
         with pytest.raises(Overloaded, match="3 images wait") as caught:
             one.submit(picture())
         assert caught.value.retry_after == 1
-        assert one.workers.stats()["queue"] == 3
+        assert one.lane.stats()["queue"] == 3
     for _ in range(3):
         one.answer()
     one.submit(picture())  # there is room again
@@ -128,9 +132,9 @@ def test_bodies_that_wait_are_bounded_too_but_one_may_always(
 
 
 def test_nothing_loaded(picture: Picture) -> None:
-    workers = Workers(count=1)
+    lane = Workers(1).lane()
     with pytest.raises(Overloaded, match="No version is loaded yet"):
-        workers.submit(picture(), None, print)
+        lane.submit(picture(), None, print)
 
 
 def test_a_bad_image_costs_only_itself(pool: Callable[..., Pool], live: Callable[..., Live], picture: Picture) -> None:
@@ -164,7 +168,7 @@ def test_who_went_away_is_not_answered(pool: Callable[..., Pool], live: Callable
         one.submit(picture("green"))
         job.cancel()
     assert one.answer().result[0]["label"] == "green"
-    one.workers.close()
+    one.lane.close()
     assert one.answers.empty()
 
 
@@ -180,7 +184,7 @@ def test_a_receiver_that_fails_harms_nobody(
         one.submit(picture(), fail)
     one.submit(picture())
     one.answer()
-    one.workers.close(WAIT)
+    one.lane.close(WAIT)
     assert caplog.text.count("The receiver of an answer failed.") == 5
 
 
@@ -189,7 +193,7 @@ def test_what_waits_is_answered_by_the_newest_version(pool: Callable[..., Pool],
     with one.blocked(picture()):
         for _ in range(6):
             one.submit(picture())
-        one.workers.swap(live(2))
+        one.lane.swap(live(2))
     for _ in range(6):
         answer = one.answer()
         assert (answer.version, answer.result[0]["score"]) == (2, pytest.approx(score(2)))
@@ -200,18 +204,18 @@ def test_an_old_version_is_freed_when_its_last_job_has_ended(
     pool: Callable[..., Pool], live: Callable[..., Live], picture: Picture, busy: bool
 ) -> None:
     one = pool(live(1))
-    first = one.workers.current
+    first = one.lane.current
     assert first is not None
     session = weakref.ref(first.predictor.session)
     if busy:
         with one.blocked(picture()):
-            assert one.workers.swap(live(2)) is first
+            assert one.lane.swap(live(2)) == [first]
             assert not first.drained.is_set()  # its jobs are still being delivered
     else:
         one.submit(picture())
         one.submit(b"no image")  # whose error keeps nothing alive
         kept = [one.answers.get(timeout=WAIT) for _ in range(2)]
-        assert one.workers.swap(live(2)) is first
+        assert one.lane.swap(live(2)) == [first]
         assert len(kept) == 2
     assert first.drained.wait(WAIT)
     first.release()
@@ -225,7 +229,7 @@ def test_close_finishes_what_was_accepted(pool: Callable[..., Pool], live: Calla
     one = pool(live())
     for _ in range(20):
         one.submit(picture())
-    one.workers.close(grace=WAIT)
+    one.lane.close(grace=WAIT)
     assert one.answers.qsize() == 20
     with pytest.raises(Overloaded, match="shutting down"):
         one.submit(picture())
@@ -235,5 +239,119 @@ def test_close_refuses_what_does_not_end_within_its_grace(pool: Callable[..., Po
     one = pool(live())
     with one.blocked(picture()):
         one.submit(picture())
-        one.workers.close(grace=0.01)
+        one.lane.close(grace=0.01)
     assert isinstance(one.failure(), Overloaded)
+
+
+# -- several models ----------------------------------------------------------------------------------------------------
+
+
+def test_a_flood_on_one_model_does_not_starve_another(
+    pool: Callable[..., Pool], tmp_path: Path, artifacts: Artifacts, live: Callable[..., Live], picture: Picture
+) -> None:
+    """While a slow model's queue is always full, another's requests wait for what is going on and for little more."""
+    slow = Predictor.load(artifacts.write(tmp_path / "slow.onnx", slow=40), device="cpu", threads=1)
+    flooded = pool(Live(slow, 1, ON_CPU), max_queue=64)
+    other = pool(live(), flooded.workers)
+    image, runs, stop = picture(), [0], threading.Event()
+
+    def again(answer: Answer | Exception) -> None:
+        runs[0] += 1
+        if not stop.is_set():
+            flooded.submit(image, again)
+
+    for _ in range(64):
+        flooded.submit(image, again)
+    waited = []
+    for _ in range(12):
+        before = runs[0]
+        other.submit(image, lambda answer, before=before: other.answers.put((runs[0] - before, answer)))
+        others, answer = other.answers.get(timeout=WAIT)
+        assert answer.version == 1
+        waited.append(others)
+    stop.set()
+    assert flooded.lane.stats()["queue"] > 32
+    assert sum(waited) <= len(waited) * 3 * ON_CPU.max_batch, waited  # first come, first served would be 64 each
+
+
+class Turns:
+    """Two models on one worker, whose work takes as long as a test says: who gets its turn when."""
+
+    def __init__(self, live: Live, data: bytes, *seconds: float) -> None:
+        self.workers = Workers(1)
+        self.lanes = [self.workers.lane() for _ in seconds]
+        self.seconds = dict(zip(self.lanes, seconds, strict=True))
+        self._data = data
+        for lane in self.lanes:
+            lane.swap(live)
+
+    def ask(self, lane: Lane, count: int) -> None:
+        for _ in range(count):
+            lane.submit(self._data, None, print)
+
+    def begin(self) -> tuple[Lane, Any]:
+        """Let the worker begin the next thing."""
+        with self.workers.lock:
+            taken = self.workers._next()
+        assert taken is not None
+        return taken
+
+    def take(self, turns: int) -> list[Lane]:
+        """Let the worker do so many things; return whose they were."""
+        taken = []
+        for _ in range(turns):
+            lane, work = self.begin()
+            with self.workers.lock:
+                if isinstance(work, Job):
+                    lane.prepared(work, self.seconds[lane])
+                else:
+                    lane.ran(self.seconds[lane])
+                    lane.ended(work.jobs)
+            taken.append(lane)
+        return taken
+
+
+def test_models_share_the_workers_by_time(live: Callable[..., Live]) -> None:
+    turns = Turns(live(plan=ON_GPU), b"", 9.0, 1.0)
+    heavy, light = turns.lanes
+    for lane in turns.lanes:
+        turns.ask(lane, 100)
+    taken = turns.take(100)
+    assert taken.count(heavy) == 10
+    assert taken.count(light) == 90
+
+
+def test_an_idle_model_saves_nothing_up(live: Callable[..., Live]) -> None:
+    turns = Turns(live(plan=ON_GPU), b"", 1.0, 1.0)
+    busy, late = turns.lanes
+    turns.ask(busy, 200)
+    assert set(turns.take(100)) == {busy}
+    turns.ask(late, 100)
+    taken = turns.take(40)
+    assert taken[0] is late  # who comes goes first
+    assert 19 <= taken.count(late) <= 21  # and then has its half
+
+
+def test_work_that_goes_on_counts(live: Callable[..., Live]) -> None:
+    """A second worker that comes while the first is at something long takes what the other model has."""
+    turns = Turns(live(plan=ON_GPU), b"", 9.0, 1.0)
+    heavy, light = turns.lanes
+    for lane in turns.lanes:
+        turns.ask(lane, 10)
+    turns.take(20)
+    for lane in turns.lanes:
+        turns.ask(lane, 10)
+        lane.used = 100.0
+    assert [turns.begin()[0] for _ in range(3)] == [heavy, light, light]
+
+
+def test_the_threads_end_with_the_last_model(pool: Callable[..., Pool], live: Callable[..., Live], picture: Picture) -> None:
+    one = pool(live())
+    other = pool(live(2), one.workers)
+    one.lane.close()
+    with pytest.raises(Overloaded, match="shutting down"):
+        one.submit(picture())
+    other.submit(picture())
+    assert other.answer().version == 2
+    other.lane.close()
+    assert not any(thread.is_alive() for thread in one.workers._threads)

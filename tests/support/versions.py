@@ -57,7 +57,7 @@ class Served:
         """Keep every worker busy for the length of a block."""
         return Blockade(self.model.stats()["workers"], lambda done: self.model.submit(data, {}, done))
 
-    def later(self, data: bytes, **params: object) -> Future[Answer]:
+    def later(self, data: bytes, *, version: int | None = None, **params: object) -> Future[Answer]:
         """Ask; the answer comes."""
         future: Future[Answer] = Future()
 
@@ -67,7 +67,7 @@ class Served:
             else:
                 future.set_result(answer)
 
-        self.model.submit(data, params, done)
+        self.model.submit(data, params, done, version=version)
         return future
 
     def ask(self, data: bytes, **params: object) -> Answer:

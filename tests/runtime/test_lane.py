@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from exportweb.errors import NotFound
+from exportweb.runtime import Answer, Predictor
+from exportweb.runtime.jobs import Live, Plan
+from exportweb.runtime.lane import Lane
+from exportweb.runtime.workers import Workers
+from serving import Artifacts
+
+PLAN = Plan(max_batch=4, max_runs=1, prepare_first=True)
+
+
+@pytest.fixture(scope="module")
+def predictor(tmp_path_factory: pytest.TempPathFactory, artifacts: Artifacts) -> Predictor:
+    return Predictor.load(artifacts.write(tmp_path_factory.mktemp("lane") / "model.onnx"), device="cpu", threads=1)
+
+
+@pytest.fixture
+def versions(predictor: Predictor) -> list[Live]:
+    return [Live(predictor, number, PLAN) for number in range(6)]
+
+
+def test_the_last_versions_that_served_stay_loaded(versions: list[Live]) -> None:
+    lane = Workers(1).lane(keep=2)
+    retired = [lane.swap(versions[number]) for number in (1, 2, 3, 2, 4)]
+    assert retired == [[], [], [versions[1]], [], [versions[3]]]  # 2 served again, so 3 is the older one
+    assert list(lane.loaded) == [2, 4]
+    assert lane.current is versions[4]
+    assert lane.find(2) is versions[2]
+    with pytest.raises(NotFound, match=r"Version 3 isn't loaded\. Loaded: 2, 4;"):
+        lane.find(3)
+    assert versions[3].drained.is_set()
+    assert not versions[2].retired
+    assert lane.swap(None) == [versions[2], versions[4]]
+    assert not lane.loaded
+
+
+def test_another_version_of_the_same_number_takes_its_place(versions: list[Live], predictor: Predictor) -> None:
+    lane = Workers(1).lane(keep=3)
+    lane.swap(versions[1])
+    lane.swap(versions[2])
+    again = Live(predictor, 2, PLAN)
+    assert lane.swap(again) == [versions[2]]
+    assert lane.loaded == {1: versions[1], 2: again}
+
+
+def test_a_job_for_a_version_is_answered_by_it_even_if_it_goes_meanwhile(
+    versions: list[Live], predictor: Predictor, picture: Callable[..., bytes]
+) -> None:
+    workers, params = Workers(1), predictor.task.params({})
+    answers: list[Answer | Exception] = []
+    lane = workers.lane(keep=2)
+    lane.swap(versions[1])
+    lane.swap(versions[2])
+    for live in (versions[1], None, versions[1], None):
+        lane.submit(picture(), params, answers.append, live=live)
+    assert lane.swap(versions[3]) == [versions[1]]
+    assert not versions[1].drained.is_set()
+    with pytest.raises(NotFound, match="Loaded: 2, 3"):
+        lane.submit(picture(), params, answers.append, live=versions[1])
+    workers.start()
+    lane.close()
+    assert sorted((answer.version, answer.batch) for answer in answers if isinstance(answer, Answer)) == [(1, 2), (1, 2), (3, 2), (3, 2)]
+    assert versions[1].drained.is_set()
+
+
+def test_a_lane_has_bounds_of_its_own(versions: list[Live]) -> None:
+    workers = Workers(1)
+    lanes: list[Lane] = [workers.lane(max_queue=1), workers.lane(max_queue=1)]
+    for lane in lanes:
+        lane.swap(versions[1])
+        lane.submit(b"12", {}, print)
+        assert lane.stats() == {"queue": 1, "in_flight": 0, "queue_bytes": 2}
