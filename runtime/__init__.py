@@ -9,5 +9,6 @@ from exportweb.runtime.predictor import Predictor
 from exportweb.runtime.served import ServedModel
 from exportweb.runtime.session import available_devices
 from exportweb.runtime.tasks import File
+from exportweb.runtime.workers import Workers
 
-__all__ = ["Answer", "Event", "File", "Job", "Predictor", "ServedModel", "VersionInfo", "available_devices", "card_for_onnx"]
+__all__ = ["Answer", "Event", "File", "Job", "Predictor", "ServedModel", "VersionInfo", "Workers", "available_devices", "card_for_onnx"]

@@ -131,8 +131,8 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     """A starter of servers, which end with the test."""
     servers: list[Server] = []
 
-    def start(path: Path, *args: str, env: dict[str, str] | None = None) -> Server:
-        servers.append(Server(path, *args, log=tmp_path / f"server-{len(servers)}.log", env=env))
+    def start(*args: Path | str, env: dict[str, str] | None = None) -> Server:
+        servers.append(Server(*args, log=tmp_path / f"server-{len(servers)}.log", env=env))
         return servers[-1]
 
     yield start

@@ -29,6 +29,7 @@ def test_runtime() -> None:
         "Predictor",
         "ServedModel",
         "VersionInfo",
+        "Workers",
         "available_devices",
         "card_for_onnx",
     ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -12,9 +12,9 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Mount, Route
+from starlette.routing import Mount, Route, request_response
 from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
+from starlette.types import ASGIApp, Scope
 
 from exportweb.errors import ExportwebError, RequestError
 from exportweb.runtime import ServedModel
@@ -23,6 +23,7 @@ from exportweb.web.events import Events
 from exportweb.web.guard import Guard
 from exportweb.web.info import Info
 from exportweb.web.metrics import Metrics
+from exportweb.web.models import ByName, Models, WhichOne
 from exportweb.web.openapi import describe
 from exportweb.web.predict import Predict
 from exportweb.web.responses import JSONResponse, http_error, model_error, request_error
@@ -35,7 +36,7 @@ TIMEOUT = 60.0  # seconds
 
 
 def create_app(
-    model: ServedModel,
+    models: Mapping[str, ServedModel],
     *,
     max_upload: int = MAX_UPLOAD,
     max_held: int = MAX_HELD,
@@ -43,34 +44,49 @@ def create_app(
     timeout: float = TIMEOUT,
     cors: Sequence[str] = (),
 ) -> Starlette:
-    """Return the web app of one model, which is started and closed by the caller.
+    """Return the web app of these models, by name; they are started and closed by the caller.
 
     `max_upload` is the largest body of a request in bytes, `max_held` that of all requests in flight together,
     `body_timeout` the seconds within which a body has to arrive, `timeout` those within which it is answered then, `cors` the origins
     (or ``"*"``) whose pages may ask.
-    `app.state.events` is the event hub: close it before the server waits for its connections to end.
+    `app.state.events` are the event hubs: close them before the server waits for its connections to end.
     """
-    info, metrics, events, static = Info(model), Metrics(model), Events(model), _Static(directory=STATIC)
+    server, metrics, static = Models(models), Metrics(models), _Static(directory=STATIC)
     inbox = Inbox(max_upload=max_upload, max_held=max_held, timeout=body_timeout)
+    hubs = {name: Events(model) for name, model in models.items()}
+    infos = {name: Info(model) for name, model in models.items()}
 
     async def page(request: Request) -> Response:
         return await static.get_response("index.html", request.scope)
 
     async def openapi(request: Request) -> Response:
-        return JSONResponse(describe(max_upload))
+        return JSONResponse(describe(max_upload, list(models)))
 
-    routes = [
-        Route("/predict", Predict(model, metrics, inbox, timeout=timeout), methods=["POST"]),
-        Route("/", page),
-        Route("/model", info.model),
-        Route("/versions", info.versions),
-        Route("/events", events, methods=["GET"]),
-        Route("/healthz", info.healthz),
-        Route("/readyz", info.readyz),
-        Route("/metrics", metrics.page),
-        Route("/openapi.json", openapi),
-    ]
-    middleware = [Middleware(Guard, metrics=metrics, paths=frozenset(route.path for route in routes))]
+    own: dict[str, dict[str, ASGIApp]] = {  # by path, and then by model
+        "/predict": {name: Predict(model, metrics.of(name), inbox, timeout=timeout) for name, model in models.items()},
+        "/model": {name: request_response(info.model) for name, info in infos.items()},
+        "/versions": {name: request_response(info.versions) for name, info in infos.items()},
+        "/events": {**hubs},
+    }
+    routes, counted = [], {}
+    for path, by_name in own.items():
+        methods = ["POST"] if path == "/predict" else ["GET"]
+        only = next(iter(by_name.values())) if len(models) == 1 else None
+        routes.append(Route(path, only or WhichOne(path, list(models)), methods=methods, include_in_schema=only is not None))
+        routes.append(Route(f"/models/{{name}}{path}", ByName(by_name), methods=methods))
+        counted[path] = path, next(iter(models)) if only else ""
+        counted |= {f"/models/{name}{path}": (path, name) for name in models}
+    for path, endpoint in {
+        "/": page,
+        "/models": server.models,
+        "/healthz": server.healthz,
+        "/readyz": server.readyz,
+        "/metrics": metrics.page,
+        "/openapi.json": openapi,
+    }.items():
+        routes.append(Route(path, endpoint))
+        counted[path] = path, ""
+    middleware = [Middleware(Guard, metrics=metrics, paths=counted)]
     if cors:
         exposed = ["X-Model-Version", "Server-Timing", "Retry-After"]
         middleware.append(
@@ -88,7 +104,7 @@ def create_app(
         exception_handlers={RequestError: request_error, ExportwebError: model_error, HTTPException: http_error},
     )
     app.router.redirect_slashes = False
-    app.state.events = events
+    app.state.events = list(hubs.values())
     return app
 
 

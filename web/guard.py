@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -25,9 +26,9 @@ HEADERS = (
 
 
 class Guard:
-    """ASGI middleware; `paths` are those that are counted under their own name."""
+    """ASGI middleware; `paths` says as which path, and of which model, a request is counted."""
 
-    def __init__(self, app: ASGIApp, *, metrics: Metrics, paths: frozenset[str]) -> None:
+    def __init__(self, app: ASGIApp, *, metrics: Metrics, paths: Mapping[str, tuple[str, str]]) -> None:
         self._app = app
         self._metrics = metrics
         self._paths = paths
@@ -54,9 +55,6 @@ class Guard:
             log.exception("%s %s failed", scope["method"], scope["path"])
             await error("Internal error.", status=500)(scope, receive, guarded)
         finally:
-            self._metrics.count(self._name(scope["path"]), status)
-
-    def _name(self, path: str) -> str:
-        if path in self._paths:
-            return path
-        return "/static" if path.startswith("/static/") else "other"
+            path = scope["path"]
+            known = self._paths.get(path) or ("/static" if path.startswith("/static/") else "other", "")
+            self._metrics.count(known, status)

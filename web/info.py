@@ -1,4 +1,4 @@
-"""What a server says about itself: the model, its versions, whether it lives and whether it is ready."""
+"""What a server says about a model: its card, how it runs, its versions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from starlette.responses import Response
 import exportweb
 from exportweb.errors import Overloaded
 from exportweb.runtime import Event, ServedModel
-from exportweb.web.responses import JSONResponse, error
+from exportweb.web.responses import JSONResponse
 
 
 class Info:
@@ -55,14 +55,5 @@ class Info:
     async def versions(self, request: Request) -> Response:
         """``GET /versions``: every version that this server has seen, oldest first."""
         current = self._model.current
-        return JSONResponse({"serving": current.version if current else None, "versions": self._model.versions()})
-
-    async def healthz(self, request: Request) -> Response:
-        """``GET /healthz``: 200 while the process lives."""
-        return JSONResponse({"status": "ok"})
-
-    async def readyz(self, request: Request) -> Response:
-        """``GET /readyz``: 200 once a version serves, through every swap, else 503."""
-        if self._model.ready:
-            return JSONResponse({"status": "ready"})
-        return error("No version is loaded yet.", status=503, headers={"Retry-After": "1"})
+        serving = current.version if current else None
+        return JSONResponse({"serving": serving, "loaded": self._model.loaded, "versions": self._model.versions()})

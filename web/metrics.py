@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import accumulate
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
@@ -25,27 +25,22 @@ _IMAGES = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0)
 
 
 class Metrics(Collector):
-    """The metrics of one app: its answers are counted as they go, what the model knows is asked when the page is."""
+    """The metrics of one app: its answers are counted as they go, what the models know is asked when the page is."""
 
-    def __init__(self, model: ServedModel) -> None:
-        self._model = model
-        self._requests: Counter[tuple[str, int]] = Counter()
-        self._stages: dict[str, _Histogram] = {}
-        self._batch = _Histogram(_IMAGES)
+    def __init__(self, models: Mapping[str, ServedModel]) -> None:
+        self._models = models
+        self._requests: Counter[tuple[tuple[str, str], int]] = Counter()
+        self._answers = {name: Answers() for name in models}
         self._registry = CollectorRegistry()
         self._registry.register(self)
         ProcessCollector(registry=self._registry)  # resident memory, CPU seconds, open files
 
-    def observe(self, answer: Answer) -> None:
-        """Count one prediction."""
-        for stage, seconds in answer.timings.items():
-            if stage not in self._stages:
-                self._stages[stage] = _Histogram(_SECONDS)
-            self._stages[stage].observe(seconds)
-        self._batch.observe(answer.batch)
+    def of(self, name: str) -> Answers:
+        """Return where the answers of a model are counted."""
+        return self._answers[name]
 
-    def count(self, path: str, status: int) -> None:
-        """Count one answered request."""
+    def count(self, path: tuple[str, str], status: int) -> None:
+        """Count one answered request by its path and model (empty: none)."""
         self._requests[path, status] += 1
 
     async def page(self, request: Request) -> Response:
@@ -55,33 +50,64 @@ class Metrics(Collector):
     def collect(self) -> Iterator[Metric]:
         """Yield everything; called by the registry."""
         text = "Requests answered; status 499: the client left first."
-        requests = CounterMetricFamily("exportweb_requests", text, labels=("path", "status"))
-        for (path, status), count in self._requests.items():
-            requests.add_metric((path, str(status)), count)
+        requests = CounterMetricFamily("exportweb_requests", text, labels=("model", "path", "status"))
+        for ((path, name), status), count in self._requests.items():
+            requests.add_metric((name, path, str(status)), count)
         yield requests
 
-        stages = HistogramMetricFamily("exportweb_stage_seconds", "Time of a prediction by stage.", labels=("stage",))
-        for stage, seconds in self._stages.items():
-            stages.add_metric((stage,), seconds.buckets(), seconds.sum)
+        stages = HistogramMetricFamily("exportweb_stage_seconds", "Time of a prediction by stage.", labels=("model", "stage"))
+        batch = HistogramMetricFamily("exportweb_batch_size", "Images in the batch that a prediction was part of.", labels=("model",))
+        for name, answers in self._answers.items():
+            for stage, seconds in answers.stages.items():
+                stages.add_metric((name, stage), seconds.buckets(), seconds.sum)
+            batch.add_metric((name,), answers.batch.buckets(), answers.batch.sum)
         yield stages
-
-        batch = HistogramMetricFamily("exportweb_batch_size", "Images in the batch that a prediction was part of.")
-        batch.add_metric((), self._batch.buckets(), self._batch.sum)
         yield batch
 
-        yield from self._of_the_model()
+        yield from self._of_the_models()
 
-    def _of_the_model(self) -> Iterator[Metric]:
-        stats, current = self._model.stats(), self._model.current
-        refused = sum(info.state == "refused" for info in self._model.versions())
-        version = current.version if current else 0
-        yield GaugeMetricFamily("exportweb_model_version", "The version that serves; 0: none.", version)
-        yield GaugeMetricFamily("exportweb_ready", "1 once a version serves.", self._model.ready)
-        yield GaugeMetricFamily("exportweb_queue_length", "Requests that wait for a worker.", stats["queue"])
-        yield GaugeMetricFamily("exportweb_in_flight", "Requests that workers are at.", stats["in_flight"])
-        yield CounterMetricFamily("exportweb_swaps", "Versions that began to serve.", stats["loaded"])
-        yield CounterMetricFamily("exportweb_rejections", "Versions that failed their checks.", stats["rejected"])
-        yield CounterMetricFamily("exportweb_refusals", "Versions that the trainer did not publish.", refused)
+    def _of_the_models(self) -> Iterator[Metric]:
+        def gauge(name: str, text: str) -> GaugeMetricFamily:
+            return GaugeMetricFamily(f"exportweb_{name}", text, labels=("model",))
+
+        def counter(name: str, text: str) -> CounterMetricFamily:
+            return CounterMetricFamily(f"exportweb_{name}", text, labels=("model",))
+
+        version = gauge("model_version", "The version that serves; 0: none.")
+        loaded = gauge("loaded_versions", "Versions that are loaded.")
+        ready = gauge("ready", "1 once a version serves.")
+        queue = gauge("queue_length", "Requests that wait for a worker.")
+        in_flight = gauge("in_flight", "Requests that workers are at.")
+        swaps = counter("swaps", "Versions that began to serve.")
+        rejections = counter("rejections", "Versions that failed their checks.")
+        refusals = counter("refusals", "Versions that the trainer did not publish.")
+        for name, model in self._models.items():
+            stats, current = model.stats(), model.current
+            version.add_metric((name,), current.version if current else 0)
+            loaded.add_metric((name,), len(model.loaded))
+            ready.add_metric((name,), model.ready)
+            queue.add_metric((name,), stats["queue"])
+            in_flight.add_metric((name,), stats["in_flight"])
+            swaps.add_metric((name,), stats["loaded"])
+            rejections.add_metric((name,), stats["rejected"])
+            refusals.add_metric((name,), sum(info.state == "refused" for info in model.versions()))
+        yield from (version, loaded, ready, queue, in_flight, swaps, rejections, refusals)
+
+
+class Answers:
+    """The predictions of one model, counted."""
+
+    def __init__(self) -> None:
+        self.stages: dict[str, _Histogram] = {}
+        self.batch = _Histogram(_IMAGES)
+
+    def observe(self, answer: Answer) -> None:
+        """Count one prediction."""
+        for stage, seconds in answer.timings.items():
+            if stage not in self.stages:
+                self.stages[stage] = _Histogram(_SECONDS)
+            self.stages[stage].observe(seconds)
+        self.batch.observe(answer.batch)
 
 
 class _Histogram:

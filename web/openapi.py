@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import exportweb
@@ -9,36 +10,54 @@ import exportweb
 Json = dict[str, Any]
 
 
-def describe(max_upload: int) -> Json:
-    """Return the OpenAPI document of a server that takes bodies of up to `max_upload` bytes."""
+def describe(max_upload: int, models: Sequence[str]) -> Json:
+    """Return the OpenAPI document of a server of these models that takes bodies of up to `max_upload` bytes."""
+    own = {
+        "/predict": {"post": _predict(max_upload)},
+        "/model": {
+            "get": _get("The card of the version that serves, and how it runs", _ref("Model"))
+            | {"responses": {"200": _json("The model", _ref("Model")), "503": _error("No version is loaded yet")}}
+        },
+        "/versions": {"get": _get("Every version that this server has seen, oldest first", _ref("Versions"))},
+        "/events": {"get": _events()},
+    }
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "exportweb",
             "version": exportweb.__version__,
-            "description": "Predictions of one model, from versions that are swapped in without a dropped request.",
+            "description": "Predictions of models, from versions that are swapped in without a dropped request.",
             "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
         },
         "paths": {
-            "/predict": {"post": _predict(max_upload)},
-            "/model": {
-                "get": _get("The card of the version that serves, and how it runs", _ref("Model"))
-                | {"responses": {"200": _json("The model", _ref("Model")), "503": _error("No version is loaded yet")}}
-            },
-            "/versions": {"get": _get("Every version that this server has seen, oldest first", _ref("Versions"))},
-            "/events": {"get": _events()},
+            **(own if len(models) == 1 else {}),
+            **{f"/models/{{name}}{path}": _named(operations, models) for path, operations in own.items()},
+            "/models": {"get": _get("What is served", _ref("Models"))},
             "/healthz": {"get": _get("200 while the process lives", _ref("Status"))},
             "/readyz": {
                 "get": {
-                    "summary": "200 once a version serves, through every swap",
+                    "summary": "200 once a version of every model serves, through every swap",
                     "responses": {"200": _json("Ready", _ref("Status")), "503": _error("No version is loaded yet")},
                 }
             },
             "/metrics": {"get": _text("Metrics in Prometheus' text format", "text/plain")},
             "/openapi.json": {"get": _get("This document", {"type": "object", "required": ["openapi", "paths"]})},
-            "/": {"get": _text("The page: try the model in a browser", "text/html")},
+            "/": {"get": _text("The page: try a model in a browser", "text/html")},
         },
         "components": {"schemas": SCHEMAS},
+    }
+
+
+def _named(operations: Json, models: Sequence[str]) -> Json:
+    """Return what can be done with a path of one model, for the model that is named in it."""
+    name = {"name": "name", "in": "path", "required": True, "schema": {"enum": list(models)}}
+    return {
+        method: operation
+        | {
+            "parameters": [name, *operation.get("parameters", [])],
+            "responses": {"404": _error("There is no such model"), **operation["responses"]},
+        }
+        for method, operation in operations.items()
     }
 
 
@@ -71,6 +90,7 @@ def _predict(max_upload: int) -> Json:
     }
     errors = {
         "400": "A parameter, the form or the JSON isn't what it should be",
+        "404": "The version isn't loaded, or there is no such model",
         "408": "The body didn't arrive in time",
         "413": f"More than {max_upload} bytes, or more pixels or values than the server decodes",
         "415": "Not an image",
@@ -86,6 +106,12 @@ def _predict(max_upload: int) -> Json:
                 "in": "query",
                 "description": "How many labels to answer with, the most likely first",
                 "schema": {"type": "integer", "minimum": 1},
+            },
+            {
+                "name": "version",
+                "in": "query",
+                "description": "A loaded version that should answer, instead of the newest; /versions lists them",
+                "schema": {"type": "integer", "minimum": 0},
             },
             {
                 "name": "format",
@@ -203,7 +229,19 @@ SCHEMAS: Json = {
         }
     ),
     "Versions": _object(
-        {"serving": _or_null(_INTEGER), "versions": {"type": "array", "items": _ref("VersionInfo")}},
+        {
+            "serving": _or_null(_INTEGER),
+            "loaded": {"type": "array", "items": _INTEGER, "description": "Those that can be asked by ?version="},
+            "versions": {"type": "array", "items": _ref("VersionInfo")},
+        },
+    ),
+    "Models": _object(
+        {
+            "models": {
+                "type": "array",
+                "items": _object({"name": _STRING, "ready": {"type": "boolean"}, "version": _or_null(_INTEGER), "task": _or_null(_STRING)}),
+            }
+        }
     ),
     "Event": _object(
         {

@@ -9,10 +9,10 @@ import msgspec
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
-from exportweb.errors import TimedOut
+from exportweb.errors import BadParameter, TimedOut
 from exportweb.runtime import Answer, File, ServedModel
 from exportweb.web.body import Body, Inbox
-from exportweb.web.metrics import Metrics
+from exportweb.web.metrics import Answers
 from exportweb.web.payload import parse
 
 # Seconds after which a client is watched for having gone away; most have their answer before, and the watch costs time.
@@ -26,10 +26,10 @@ _encode = msgspec.json.Encoder().encode
 class Predict:
     """The ASGI endpoint. What a client did wrong is raised as `RequestError`, and answered where all errors are."""
 
-    def __init__(self, model: ServedModel, metrics: Metrics, inbox: Inbox, *, timeout: float) -> None:
+    def __init__(self, model: ServedModel, answers: Answers, inbox: Inbox, *, timeout: float) -> None:
         self._timeout = timeout
         self._model = model
-        self._metrics = metrics
+        self._answers = answers
         self._inbox = inbox
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -53,7 +53,7 @@ class Predict:
                 answer = await self._ask(payload.data, payload.params, receive)
         except ClientDisconnect:
             return
-        self._metrics.observe(answer)
+        self._answers.observe(answer)
         kind, result = answer.result if isinstance(answer.result, File) else ("application/json", _encode(answer.result))
         timings = ", ".join([f"{stage};dur={1000 * seconds:.2f}" for stage, seconds in answer.timings.items()])
         headers = [
@@ -68,6 +68,7 @@ class Predict:
 
     async def _ask(self, data: bytes, params: dict[str, str], receive: Receive) -> Answer:
         """Queue a request and wait for its answer, or until its time is up or the client goes away: then nothing is computed for it."""
+        version = params.pop("version", None)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer] = loop.create_future()
 
@@ -75,7 +76,7 @@ class Predict:
             with contextlib.suppress(RuntimeError):  # the loop is closed: the server stopped, nobody waits any more
                 loop.call_soon_threadsafe(_settle, future, answer)
 
-        job = self._model.submit(data, params, done)
+        job = self._model.submit(data, params, done, version=None if version is None else _number(version))
         watch: asyncio.Task[None] | None = None
 
         def start_watching() -> None:
@@ -97,6 +98,12 @@ class Predict:
 
     def _give_up(self, future: asyncio.Future[Answer]) -> None:
         _settle(future, TimedOut(f"There was no answer within {self._timeout:g} s; the server is too busy. Ask again later."))
+
+
+def _number(version: str) -> int:
+    if version.isdecimal() and len(version) <= 18:
+        return int(version)
+    raise BadParameter(f"version={version[:40]!r} should be the number of a loaded version, such as 12; /versions lists them.")
 
 
 def _settle(future: asyncio.Future[Answer], answer: Answer | Exception) -> None:

@@ -9,7 +9,8 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import uvicorn
 from uvicorn.config import Config
@@ -33,7 +34,7 @@ trivial model, the difference was lost in the noise, and 0.0001 was no better.
 
 
 def run(
-    model: ServedModel,
+    models: Mapping[str, ServedModel],
     *,
     name: str,
     host: str = "127.0.0.1",
@@ -46,13 +47,13 @@ def run(
     grace: float = GRACE,
     exit_with_stdin: bool = False,
 ) -> None:
-    """Serve a started model until SIGTERM, SIGINT or, with `exit_with_stdin`, the end of stdin; then close the model.
+    """Serve started models until SIGTERM, SIGINT or, with `exit_with_stdin`, the end of stdin; then close them.
 
     Prints ``exportweb: serving NAME on URL`` once it listens; port 0 takes a free one. On a stop, what was accepted is
     answered within `grace` seconds and nothing new is taken. Raises `ExportwebError` if it can't listen there.
     """
     listener = listen(host, port)
-    app = create_app(model, max_upload=max_upload, body_timeout=body_timeout, timeout=timeout, cors=cors)
+    app = create_app(models, max_upload=max_upload, body_timeout=body_timeout, timeout=timeout, cors=cors)
     config = Config(
         app,
         http=_Protocol,
@@ -79,7 +80,9 @@ def run(
     try:
         server.run(sockets=[listener])
     finally:
-        model.close(grace)
+        with ThreadPoolExecutor(len(models)) as threads:
+            for model in models.values():
+                threads.submit(model.close, grace)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -108,7 +111,7 @@ def _url(host: str, port: int) -> str:
 class _Server(uvicorn.Server):
     """Uvicorn's server that says when it listens, and that open event streams don't keep from stopping."""
 
-    def __init__(self, config: Config, events: Events, hello: str) -> None:
+    def __init__(self, config: Config, events: Sequence[Events], hello: str) -> None:
         super().__init__(config)
         self._events = events
         self._hello = hello
@@ -118,7 +121,8 @@ class _Server(uvicorn.Server):
         print(self._hello, flush=True)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._events.close()
+        for events in self._events:
+            events.close()
         await super().shutdown(sockets)
 
     def stop_with_stdin(self) -> None:

@@ -2,17 +2,47 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 import click
 
-from exportweb.store import Store, place
+from exportweb.store import SUFFIXES, Store, place
+
+_NAMED = re.compile(r"([^/=]+)=(.+)", re.DOTALL)
 
 
 def location(text: str) -> Path | str:
     """Read a path, or a URL such as ``s3://bucket/runs/flowers``; a click type."""
     return place(text)
+
+
+def named_location(text: str) -> tuple[str, Path | str]:
+    """Read the location of a model, with the name that it goes by: ``flowers=runs/3``, or else its file's or folder's own; a click type."""
+    named = None if Path(text).exists() else _NAMED.fullmatch(text)
+    where = place(named[2] if named else text)
+    if named:
+        name = named[1]
+    elif isinstance(where, str):
+        name = where.rpartition("/")[2]
+    else:
+        own = where if where.name not in ("", "..") else where.resolve()
+        name = own.stem if own.suffix in SUFFIXES else own.name
+    if name.strip() in ("", ".", ".."):
+        raise click.BadParameter(f"{text} needs a name to be served under: flowers={where}")
+    return name, where
+
+
+def by_name(named: Iterable[tuple[str, Path | str]]) -> dict[str, Path | str]:
+    """Return locations by their names; a usage error if two have the same."""
+    found: dict[str, Path | str] = {}
+    for name, where in named:
+        if name in found:
+            raise click.UsageError(f"{found[name]} and {where} would both be called {name!r}. Name one of them: other={where}")
+        found[name] = where
+    return found
 
 
 def store_location(text: str) -> Path | str:

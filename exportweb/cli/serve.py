@@ -1,17 +1,19 @@
-"""``exportweb serve``: a model on the web."""
+"""``exportweb serve``: models on the web."""
 
 from __future__ import annotations
 
+import functools
 import importlib
 import logging
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from exportweb.cli.options import DEVICE, numbers
-from exportweb.cli.paths import location, refuse_torchscript
+from exportweb.cli.paths import by_name, named_location, refuse_torchscript
 from exportweb.cli.table import metrics
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ _INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"
 
 
 @click.command(context_settings={"auto_envvar_prefix": "EXPORTWEB", "show_default": True})
-@click.argument("path", type=location, envvar="EXPORTWEB_PATH")
+@click.argument("paths", metavar="[NAME=]PATH...", type=named_location, nargs=-1, required=True, envvar="EXPORTWEB_PATH")
 @click.option("--host", default="127.0.0.1", help="Address to listen on; 0.0.0.0 for all.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, help="0 takes a free one.")
 @DEVICE
@@ -37,7 +39,8 @@ _INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"
     help="Images per run of the model; 0: as the runtime sees fit.",
 )
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="Threads per run of the model; 0: as the runtime sees fit.")
-@click.option("--max-queue", type=click.IntRange(min=1), default=256, help="Requests that may wait; beyond them 503.")
+@click.option("--keep-loaded", type=click.IntRange(min=1), default=1, help="Versions that stay loaded and can be asked by ?version=.")
+@click.option("--max-queue", type=click.IntRange(min=1), default=256, help="Requests that may wait for a model; beyond them 503.")
 @click.option(
     "--timeout", type=click.FloatRange(min=0, min_open=True), default=60.0, help="Seconds in which a request is answered; beyond them 504."
 )
@@ -68,12 +71,13 @@ _INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"
 @click.option("--probabilities", is_flag=True, help="... it ends in a softmax.")
 @click.option("--exit-with-stdin", is_flag=True, hidden=True, help="Stop when stdin ends.")
 def command(
-    path: Path | str,
+    paths: Sequence[tuple[str, Path | str]],
     host: str,
     port: int,
     device: str,
     max_batch: int,
     threads: int,
+    keep_loaded: int,
     max_queue: int,
     timeout: float,
     max_upload: int,
@@ -84,46 +88,58 @@ def command(
     exit_with_stdin: bool,
     **foreign: Any,
 ) -> None:
-    """Serve PATH, an ONNX file or a store of versions (a folder or a URL such as s3://bucket/runs/flowers), on the web.
+    """Serve each PATH, an ONNX file or a store of versions (a folder or a URL such as s3://bucket/runs/flowers), on the web.
 
-    New versions are swapped in as they appear. Each option is also an environment variable, such as EXPORTWEB_PORT.
+    New versions are swapped in as they appear. Several models share the threads fairly, each under /models/NAME, which is its file's or
+    folder's own name unless another is given. Each option is also an environment variable, such as EXPORTWEB_PORT.
     """
-    card = _card(path, foreign)
+    places = by_name(paths)
+    cards = _cards(places, foreign)
     web = threading.Thread(target=importlib.import_module, args=("exportweb.web",))
-    web.start()  # imported while the model is loaded
+    web.start()  # imported while the models are loaded
 
-    from exportweb.runtime import ServedModel
+    from exportweb.runtime import ServedModel, Workers
 
     logging.basicConfig(format="exportweb: %(message)s")
-    model = ServedModel(
-        path,
-        device=device,
-        threads=threads,
-        max_batch=max_batch,
-        max_queue=max_queue,
-        max_pixels=max_pixels,
-        decoding=decode,
-        card=card,
-    )
     log.setLevel(log_level.upper())
-    if card is not None and card.task == "tensor" and foreign.get("task") is None:
-        log.info("%s has no card and takes no images, so it is served as arrays in, arrays out (--task tensor)", path)
-    if isinstance(path, Path) and path.is_file():
-        model.start(wait=True)  # if it can't be served, that is this command's own error
-        if model.current is not None:
-            log.info("version %d serves%s", model.current.version, _about(model.current))
-        model.subscribe(_report)
-    else:
-        model.subscribe(_report)
-        model.start()
+    workers = Workers()
+    models = {
+        name: ServedModel(
+            path,
+            device=device,
+            threads=threads,
+            max_batch=max_batch,
+            max_queue=max_queue,
+            max_pixels=max_pixels,
+            keep_loaded=keep_loaded,
+            decoding=decode,
+            card=cards[name],
+            workers=workers,
+        )
+        for name, path in places.items()
+    }
+    for name, model in models.items():
+        card, path = cards[name], places[name]
+        if card is not None and card.task == "tensor" and foreign.get("task") is None:
+            log.info("%s has no card and takes no images, so it is served as arrays in, arrays out (--task tensor)", path)
+        prefix = f"{name}: " if len(models) > 1 else ""
+        report = functools.partial(_report, prefix)
+        if isinstance(path, Path) and path.is_file():
+            model.start(wait=True)  # if it can't be served, that is this command's own error
+            if model.current is not None:
+                _report_serving(prefix, model.current)
+            model.subscribe(report)
+        else:
+            model.subscribe(report)
+            model.start()
     web.join()
 
     from exportweb.web import run
 
-    name = model.predictor.card.name if model.predictor else path.resolve().name if isinstance(path, Path) else path.rpartition("/")[2]
+    known = [model.predictor.card.name for model in models.values() if len(models) == 1 and model.predictor]
     run(
-        model,
-        name=name,
+        models,
+        name=", ".join(known or models),
         host=host,
         port=port,
         log_level=log_level,
@@ -134,15 +150,27 @@ def command(
     )
 
 
-def _card(path: Path | str, foreign: dict[str, Any]) -> Card | None:
-    """Return the card to serve a file with: its own (None), or one made from the options."""
+def _cards(places: dict[str, Path | str], foreign: dict[str, Any]) -> dict[str, Card | None]:
+    """Return the card to serve each model with: its own (None), or one made from the options, which are for who has none."""
     context = click.get_current_context()
     given = [name for name in foreign if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT]
     options = ", ".join("--" + name.replace("_", "-") for name in given)
-    if isinstance(path, str) or path.is_dir():
-        if given:
-            raise click.ClickException(f"{options} say what a single ONNX file without a card is; {path} is a store of versions.")
-        return None
+    cards: dict[str, Card | None] = {}
+    complaints = []
+    for name, path in places.items():
+        cards[name] = None
+        if isinstance(path, str) or path.is_dir():
+            complaints.append(f"{options} say what a single ONNX file without a card is; {path} is a store of versions.")
+        elif _has_card(path):
+            complaints.append(f"{path} has a card, which says what it is; leave out {options}.")
+        else:
+            cards[name] = _card(path, **foreign)
+    if given and len(complaints) == len(places):
+        raise click.ClickException(complaints[0])
+    return cards
+
+
+def _has_card(path: Path) -> bool:
     if not path.exists():
         raise click.ClickException(
             f"There is nothing at {path}. It should be an ONNX file, or a folder of versions, which may be empty: mkdir -p {path}"
@@ -151,27 +179,29 @@ def _card(path: Path | str, foreign: dict[str, Any]) -> Card | None:
 
     from exportweb import artifact
 
-    if artifact.read(path).card is not None:
-        if given:
-            raise click.ClickException(f"{path} has a card, which says what it is; leave out {options}.")
-        return None
+    return artifact.read(path).card is not None
 
+
+def _card(path: Path, *, labels: Path | None, **foreign: Any) -> Card:
     from exportweb.cli.labels import read_labels
     from exportweb.runtime import card_for_onnx
 
-    labels = foreign.pop("labels")
     return card_for_onnx(path, labels=read_labels(labels) if labels else None, **foreign)
 
 
-def _report(event: Event) -> None:
-    """Say in one line what happened to a version."""
+def _report_serving(model: str, info: VersionInfo) -> None:
+    log.info("%sversion %d serves%s", model, info.version, _about(info))
+
+
+def _report(model: str, event: Event) -> None:
+    """Say in one line what happened to a version; `model` begins it."""
     info = event.info
     if event.kind == "loaded":
-        log.info("version %d serves%s", info.version, _about(info))
+        _report_serving(model, info)
     elif event.kind == "rejected":
-        log.warning("version %d is rejected: %s", info.version, info.reason)
+        log.warning("%sversion %d is rejected: %s", model, info.version, info.reason)
     elif event.kind == "refused":
-        log.warning("a version%s was not published: %s", _about(info), info.reason)
+        log.warning("%sa version%s was not published: %s", model, _about(info), info.reason)
 
 
 def _about(info: VersionInfo) -> str:

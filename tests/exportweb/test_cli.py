@@ -14,6 +14,7 @@ from exportweb import Store, __version__
 from exportweb.cli.table import metrics, size, table, when
 from scripts import exportweb as run
 from serving import Artifacts, Server
+from tensors import linear
 
 COMMANDS = ["serve", "export", "predict", "inspect", "versions", "rollback", "pin"]
 
@@ -322,6 +323,27 @@ def test_serve_a_foreign_file(serve: Callable[..., Server], artifacts: Artifacts
 def test_serve_does_not_let_options_contradict_a_card(file: Path, store: Store) -> None:
     fails("serve", file, "--task", "image-classification", says="has a card.*leave out --task")
     fails("serve", store.folder, "--mean", "0,0,0", says="--mean say what a single ONNX file")
+
+
+def test_serve_needs_a_name_for_each_of_several(file: Path, store: Store, tmp_path: Path) -> None:
+    done = run("serve", file, tmp_path / "other" / "colours.onnx")
+    assert done.returncode == 2
+    assert re.search(r"would both be called 'colours'. Name one of them: other=", done.stderr)
+    fails("serve", file, store.folder, "--task", "tensor", says="has a card.*leave out --task")
+    fails("serve", f"a={file}", f"b={tmp_path / 'none.onnx'}", says="nothing at .*none.onnx")
+
+
+def test_serve_several_from_the_environment(serve: Callable[..., Server], file: Path, store: Store, tmp_path: Path) -> None:
+    foreign = tmp_path / "foreign.onnx"
+    foreign.write_bytes(linear())
+    server = serve(env={"EXPORTWEB_PATH": f"{file} {store.folder} x={foreign}", "EXPORTWEB_KEEP_LOADED": "2"})
+    server.wait(lambda: server.http.get("/readyz").status_code == 200)
+    models = server.http.get("/models").json()["models"]
+    assert [(model["name"], model["task"]) for model in models] == [
+        ("colours", "image-classification"),
+        ("store", "image-classification"),
+        ("x", "tensor"),
+    ]
 
 
 def test_serve_reads_its_settings_from_the_environment(serve: Callable[..., Server], file: Path, picture: Callable[..., bytes]) -> None:

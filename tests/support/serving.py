@@ -73,11 +73,11 @@ class Artifacts:
 class Server:
     """``exportweb serve`` in a process of its own, on a free port."""
 
-    def __init__(self, path: Path, *args: str, log: Path, env: dict[str, str] | None = None) -> None:
+    def __init__(self, *args: Path | str, log: Path, env: dict[str, str] | None = None) -> None:
         self._log = log
         with log.open("wb") as stderr:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "exportweb", "serve", str(path), *args],
+                [sys.executable, "-m", "exportweb", "serve", *map(str, args)],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,

@@ -82,7 +82,7 @@ def serve_model(tmp_path: Path, artifacts: Artifacts, serve_app: Callable[[Any],
             model = ServedModel(path, device="cpu", max_queue=max_queue)
             stack.callback(model.close, 0)
             model.start(wait=True)
-            server = serve_app(create_app(model, **options))
+            server = serve_app(create_app({"model": model}, **options))
             server.model = model  # type: ignore[attr-defined]
             return server
 
@@ -110,7 +110,7 @@ from exportweb.runtime import ServedModel
 server.HEAD_TIMEOUT = 0.3
 model = ServedModel(sys.argv[1], device="cpu")
 model.start(wait=True)
-server.run(model, name="colours", port=0)
+server.run({"colours": model}, name="colours", port=0)
 """
 
 

@@ -8,7 +8,7 @@ import pytest
 from exportweb.web.app import STATIC
 from serving import Server
 
-GET = ["/", "/model", "/versions", "/healthz", "/readyz", "/metrics", "/openapi.json"]
+GET = ["/", "/model", "/models", "/versions", "/healthz", "/readyz", "/metrics", "/openapi.json"]
 
 
 def test_the_page(served: Server) -> None:

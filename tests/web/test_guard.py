@@ -39,8 +39,8 @@ def test_what_nobody_expected_is_logged_and_told_to_nobody(
             await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"10")]})
         raise RuntimeError("secret plans")
 
-    metrics = Metrics(ServedModel(tmp_path))
-    server = serve_app(Guard(broken, metrics=metrics, paths=frozenset(["/late"])))
+    metrics = Metrics({"flowers": ServedModel(tmp_path)})
+    server = serve_app(Guard(broken, metrics=metrics, paths={"/late": ("/late", "")}))
     with caplog.at_level(logging.ERROR, "exportweb.web"):
         answer = server.http.get("/any")
     assert answer.status_code == 500

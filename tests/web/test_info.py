@@ -27,6 +27,7 @@ def test_model_is_the_card_and_how_it_runs(served: Server) -> None:
 def test_versions_say_where_they_come_from(served: Server) -> None:
     versions = served.http.get("/versions").json()
     assert versions["serving"] == 7
+    assert versions["loaded"] == [7]
     (only,) = versions["versions"]
     assert (only["version"], only["state"], only["epoch"]) == (7, "serving", 3)
     assert only["metrics"] == {"accuracy": 0.5}
@@ -51,7 +52,7 @@ def test_an_empty_store_is_served_until_its_first_version(
     assert server.hello.startswith("exportweb: serving flowers on http://127.0.0.1:")
     http = server.http
     assert http.get("/healthz").status_code == 200
-    assert http.get("/versions").json() == {"serving": None, "versions": []}
+    assert http.get("/versions").json() == {"serving": None, "loaded": [], "versions": []}
     for answer in (http.get("/readyz"), http.get("/model"), http.post("/predict", content=picture())):
         assert answer.status_code == 503
         assert "No version is loaded yet" in answer.json()["error"]

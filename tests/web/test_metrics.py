@@ -26,18 +26,18 @@ def test_requests_are_counted_by_path_and_status(
     server.http.get("/unknown/path")
     server.http.get("/static/none.js")
     found = read(server)
-    assert found["exportweb_requests_total", "/predict", "200"] == 2
-    assert found["exportweb_requests_total", "/predict", "415"] == 1
-    assert found["exportweb_requests_total", "other", "404"] == 1
-    assert found["exportweb_requests_total", "/static", "404"] == 1
+    assert found["exportweb_requests_total", "m", "/predict", "200"] == 2
+    assert found["exportweb_requests_total", "m", "/predict", "415"] == 1
+    assert found["exportweb_requests_total", "", "other", "404"] == 1
+    assert found["exportweb_requests_total", "", "/static", "404"] == 1
     for stage in ("queue", "decode", "resize", "inference", "post"):
-        assert found["exportweb_stage_seconds_count", stage] == 2
-        assert found["exportweb_stage_seconds_sum", stage] >= 0
-    assert found["exportweb_batch_size_count",] == 2
-    assert found["exportweb_model_version",] == 5
-    assert found["exportweb_ready",] == 1
-    assert found["exportweb_queue_length",] == 0
-    assert found["exportweb_in_flight",] == 0
+        assert found["exportweb_stage_seconds_count", "m", stage] == 2
+        assert found["exportweb_stage_seconds_sum", "m", stage] >= 0
+    assert found["exportweb_batch_size_count", "m"] == 2
+    assert found["exportweb_model_version", "m"] == 5
+    assert found["exportweb_ready", "m"] == 1
+    assert found["exportweb_queue_length", "m"] == 0
+    assert found["exportweb_in_flight", "m"] == 0
     assert found["process_resident_memory_bytes",] > 1e6
 
 
@@ -46,7 +46,7 @@ def test_what_happens_to_versions_is_counted(serve: Callable[..., Server], artif
     store.folder.mkdir()
     server = serve(store.folder)
     found = read(server)
-    assert found["exportweb_ready",] == found["exportweb_model_version",] == found["exportweb_swaps_total",] == 0
+    assert found["exportweb_ready", "store"] == found["exportweb_model_version", "store"] == found["exportweb_swaps_total", "store"] == 0
 
     artifacts.publish(store)
     server.wait_for_version(1)
@@ -56,7 +56,7 @@ def test_what_happens_to_versions_is_counted(serve: Callable[..., Server], artif
     artifacts.publish(store)
     server.wait_for_version(3)
     found = read(server)
-    assert found["exportweb_swaps_total",] == 2
-    assert found["exportweb_rejections_total",] == 1
-    assert found["exportweb_refusals_total",] == 1
-    assert found["exportweb_model_version",] == 3
+    assert found["exportweb_swaps_total", "store"] == 2
+    assert found["exportweb_rejections_total", "store"] == 1
+    assert found["exportweb_refusals_total", "store"] == 1
+    assert found["exportweb_model_version", "store"] == 3

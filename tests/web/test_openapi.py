@@ -36,7 +36,7 @@ def check(document: Any) -> Callable[..., None]:
 
 
 def test_every_route_is_in_it_and_nothing_else(document: Any, tmp_path: Path) -> None:
-    app = create_app(ServedModel(tmp_path))
+    app = create_app({"flowers": ServedModel(tmp_path)})
     routes = {route.path: {m.lower() for m in route.methods or ()} - {"head"} for route in app.routes if isinstance(route, Route)}
     assert {path: set(methods) for path, methods in document["paths"].items()} == routes
 
@@ -47,7 +47,7 @@ def test_its_schemas_are_json_schema(document: Any) -> None:
         jsonschema.Draft202012Validator.check_schema(schema)
 
 
-@pytest.mark.parametrize("path", ["/", "/model", "/versions", "/healthz", "/readyz", "/metrics", "/openapi.json"])
+@pytest.mark.parametrize("path", ["/", "/model", "/models", "/versions", "/healthz", "/readyz", "/metrics", "/openapi.json"])
 def test_what_get_answers_is_what_it_says(served: Server, check: Callable[..., None], path: str) -> None:
     check(served.http.get(path))
 
