@@ -14,15 +14,15 @@ _NICE = 5
 
 
 class Server:
-    """`exportweb serve` for a store, as a child process.
+    """`exportweb serve` for a store, or several, as a child process.
 
     Its standard input is a pipe from this process: however this process ends, the pipe closes and the server stops. It runs in a session
     of its own, so that Ctrl-C reaches the trainer first, which may still have a version to publish.
     Raises `ExportwebError` if the server doesn't start.
     """
 
-    def __init__(self, store: str | os.PathLike[str], *, host: str, port: int, device: str, nice: int = _NICE) -> None:
-        words = ["serve", os.fspath(store), "--host", host, "--port", str(_free(host, port)), "--device", device]
+    def __init__(self, *stores: str | os.PathLike[str], host: str, port: int, device: str, nice: int = _NICE) -> None:
+        words = ["serve", *map(os.fspath, stores), "--host", host, "--port", str(_free(host, port)), "--device", device]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "exportweb", *words, "--log-level", "warning", "--exit-with-stdin"],
             stdin=subprocess.PIPE,

@@ -11,9 +11,16 @@ export class ApiError extends Error {
 
 const UNREACHABLE = 'The server can’t be reached.';
 let skew = 0;
+let base = ''; // where the model's own paths are
 
 /** Milliseconds since the epoch by the server's clock, so that ages are right on a device whose clock is not. */
 export const serverNow = () => Date.now() + skew;
+
+/** From now on, ask this one of several models. */
+export const useModel = (name) => (base = `models/${encodeURIComponent(name)}/`);
+
+/** The address of one of the model's own paths, such as `predict`. */
+export const address = (path) => base + path;
 
 async function request(path, options) {
   let response, text;
@@ -39,15 +46,18 @@ function parse(text) {
   }
 }
 
+/** `[{name, ready, version, task}]`: what the server serves. */
+export const getModels = async () => (await request('models')).body.models;
+
 /** `{name, task, version, card, runtime}` of the version that is serving. */
-export const getModel = async () => (await request('model')).body;
+export const getModel = async () => (await request(address('model'))).body;
 
-/** `{serving, versions}`, oldest first. */
-export const getVersions = async () => (await request('versions')).body;
+/** `{serving, loaded, versions}`, oldest first; those that are loaded can be asked. */
+export const getVersions = async () => (await request(address('versions'))).body;
 
-/** Ask about an image; return `{answer, version, timings}`, timings in milliseconds by stage. */
+/** Ask about an image (`version` among the parameters says which loaded version, else it is the newest); return `{answer, version, timings}`, timings in milliseconds by stage. */
 export async function predict(image, parameters, signal) {
-  const { body, headers } = await request(`predict?${new URLSearchParams(parameters)}`, {
+  const { body, headers } = await request(address(`predict?${new URLSearchParams(parameters)}`), {
     method: 'POST',
     body: image,
     headers: { 'Content-Type': 'application/octet-stream' }, // the bytes say what they are, not the file's name

@@ -2,7 +2,7 @@
 
 import { announce } from './announce.js';
 import { showAnswer, showNoAnswer, versionLine } from './answer.js';
-import { getModel, getVersions } from './api.js';
+import { address, getModel, getVersions } from './api.js';
 import { createAsker } from './ask.js';
 import { createChart } from './chart.js';
 import { copyText } from './copy.js';
@@ -10,6 +10,7 @@ import { $ } from './dom.js';
 import { formatMetric, joinFacts } from './format.js';
 import { createInputs } from './inputs.js';
 import { listen } from './live.js';
+import { chooseModel } from './models.js';
 import { loadTask } from './task.js';
 import { coalesce } from './timing.js';
 import { neverServed, showVersions } from './versions.js';
@@ -21,6 +22,8 @@ let model = null; // GET /model
 let task = null; // its module
 let serving = null; // the serving version's number
 let versions = []; // GET /versions, oldest first
+let loaded = []; // the numbers of the versions that can be asked
+let asked = null; // the one of them that is asked instead of the newest
 let answered = null; // the number of the version that gave the answer on show
 let metric = null;
 let shown = false; // the first /versions has been shown: what comes from now on is news
@@ -31,7 +34,7 @@ let reconnected = false; // and what the server is now has not been fetched sinc
 
 const asker = createAsker({
   ready: () => serving !== null && task !== null,
-  parameters: () => task.parameters,
+  parameters: () => (asked === null ? task.parameters : { ...task.parameters, version: asked }),
   onAsk: () => $('answer').setAttribute('aria-busy', 'true'),
   onAnswer(result, image) {
     settle();
@@ -39,9 +42,10 @@ const asker = createAsker({
     showAnswer(result, image, task, model.card);
     showAnswered();
     announce('answer', `${task.summarize(result.answer)}, says version ${result.version}.`);
-    if (result.version !== serving) refresh();
+    if (asked === null && result.version !== serving) refresh();
   },
   onError(error) {
+    if (error.status === 404 && asked !== null) return askVersion(null); // it was dropped meanwhile
     settle(error.message);
     if (answered === null) showNoAnswer('No answer', 'The note below the input says why.');
   },
@@ -53,6 +57,18 @@ function ask(image) {
   if (serving === null) showNone();
   asker.ask(image);
 }
+
+/** Ask a loaded version from now on, or the newest (null). */
+function askVersion(version) {
+  asked = version;
+  showVersionList();
+  asker.again();
+}
+
+$('versions').addEventListener('click', ({ target }) => {
+  if (target.dataset.ask) askVersion(asked === Number(target.dataset.ask) ? null : Number(target.dataset.ask));
+});
+$('newest').addEventListener('click', () => askVersion(null));
 
 function settle(sentence = '') {
   $('answer').removeAttribute('aria-busy');
@@ -97,7 +113,8 @@ const refresh = coalesce(async () => {
       inputs.offer(task, model.card);
       showCommand();
     }
-    ({ serving, versions } = known);
+    ({ serving, loaded, versions } = known);
+    if (asked === serving || !loaded.includes(asked)) asked = null;
     showModel();
     if (swapped && shown) showSwap();
     shown = true;
@@ -112,7 +129,7 @@ const refresh = coalesce(async () => {
   }
 });
 
-listen({
+const listener = {
   onOpen() {
     reconnected ||= connection === 'lost';
     showConnection('live', 'Live');
@@ -127,7 +144,7 @@ listen({
     }
     refresh();
   },
-});
+};
 document.addEventListener('visibilitychange', () => document.hidden || refresh());
 
 function showConnection(status, text) {
@@ -199,7 +216,12 @@ function showMetric() {
   }
   select.value = metric ?? '';
   chart.update(versions, metric);
-  showVersions($('versions'), versions, metric);
+  showVersionList();
+}
+
+function showVersionList() {
+  $('newest').hidden = asked === null;
+  showVersions($('versions'), versions, metric, { loaded, asked });
 }
 
 const chart = createChart($('chart'));
@@ -210,9 +232,23 @@ $('metric').addEventListener('change', ({ target }) => {
 
 function showCommand() {
   const body = task?.command ? task.command(model.card) : '--data-binary @image.jpg';
-  $('curl').textContent = `curl ${body} ${new URL('predict', document.baseURI)}`;
+  $('curl').textContent = `curl ${body} ${new URL(address('predict'), document.baseURI)}`;
 }
 
-showCommand();
 $('copy').addEventListener('click', () => copyText($('curl'), $('copy')));
-refresh();
+
+async function start() {
+  try {
+    await chooseModel($('model-label'), $('model'));
+  } catch {
+    listener.onLost();
+    setTimeout(start, RETRY);
+    return;
+  }
+  for (const link of document.querySelectorAll('[data-own]')) link.href = address(link.dataset.own);
+  showCommand();
+  listen(listener);
+  refresh();
+}
+
+start();

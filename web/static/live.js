@@ -1,5 +1,7 @@
 // The server's events: connected, reconnected, and told apart from a server that is away.
 
+import { address } from './api.js';
+
 const KINDS = ['published', 'loaded', 'rejected', 'refused'];
 const RETRY = 2000;
 
@@ -8,7 +10,7 @@ const RETRY = 2000;
  * is for the caller to fetch. `onLost` is called when the connection breaks, `onEvent` with each event's data.
  */
 export function listen({ onOpen, onLost, onEvent }) {
-  const source = new EventSource('events');
+  const source = new EventSource(address('events'));
   source.addEventListener('open', onOpen);
   for (const kind of KINDS) source.addEventListener(kind, (event) => onEvent(JSON.parse(event.data)));
   source.addEventListener('error', () => {
