@@ -81,8 +81,7 @@ def run(
         server.run(sockets=[listener])
     finally:
         with ThreadPoolExecutor(len(models)) as threads:
-            for model in models.values():
-                threads.submit(model.close, grace)
+            list(threads.map(lambda model: model.close(grace), models.values()))
 
 
 def listen(host: str, port: int) -> socket.socket:
