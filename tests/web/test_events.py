@@ -1,9 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import queue
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,44 +11,7 @@ import pytest
 from exportweb import Store
 from exportweb.web.events import MAX_WAITING, _Client
 from serving import Artifacts, Server
-
-
-class Stream:
-    """Follows a server's events in a thread."""
-
-    def __init__(self, url: str) -> None:
-        self.events: queue.Queue[tuple[str, Any]] = queue.Queue()
-        self.lines: list[str] = []
-        self.headers: httpx.Headers | None = None
-        self.open = threading.Event()
-        self._thread = threading.Thread(target=self._follow, args=(url,), daemon=True)
-        self._thread.start()
-        assert self.open.wait(30)
-
-    def _follow(self, url: str) -> None:
-        kind = ""
-        with httpx.stream("GET", f"{url}/events", timeout=60) as answer:
-            self.headers = answer.headers
-            for line in answer.iter_lines():
-                self.lines.append(line)
-                self.open.set()
-                if line.startswith("event: "):
-                    kind = line[7:]
-                elif line.startswith("data: "):
-                    self.events.put((kind, json.loads(line[6:])))
-
-    def next(self) -> tuple[str, Any]:
-        return self.events.get(timeout=30)
-
-    def until(self, kind: str) -> Any:
-        while True:
-            name, data = self.next()
-            if name == kind:
-                return data
-
-    def ended(self) -> bool:
-        self._thread.join(10)
-        return not self._thread.is_alive()
+from streams import Stream
 
 
 @pytest.fixture

@@ -3,18 +3,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from prometheus_client.parser import text_string_to_metric_families
-
 from exportweb import Store
 from serving import Artifacts, Server
-
-
-def read(server: Server) -> dict[tuple[str, ...], float]:
-    """Samples by name and the values of their labels."""
-    answer = server.http.get("/metrics")
-    assert answer.headers["content-type"].startswith("text/plain")
-    families = text_string_to_metric_families(answer.text)
-    return {(s.name, *s.labels.values()): s.value for family in families for s in family.samples}
+from streams import read
 
 
 def test_requests_are_counted_by_path_and_status(

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import jsonschema
 import pytest
-from test_events import Stream
-from test_metrics import read
 
 from exportweb import Store
 from serving import Artifacts, Server
+from streams import Stream, read
 
 NAMES = ["colours", "flowers", "späte"]
 
