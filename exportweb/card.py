@@ -189,7 +189,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         Raises `CardError` if the JSON is not a card, or one of a newer format than this exportweb reads.
         """
         try:
-            card = msgspec.json.decode(data, type=cls)
+            card = _decode(data)
         except msgspec.DecodeError as error:  # ValidationError is one of them
             raise CardError(f"The card can't be read: {error}.") from error
         if card.format > FORMAT:
@@ -199,3 +199,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def replace(self, **changes: object) -> Card:
         """Return a copy with these fields changed."""
         return msgspec.structs.replace(self, **changes)
+
+
+# Made here, once: two threads that each are the first to decode a Struct crash in msgspec (0.22), which prepares it at that moment.
+_decode = msgspec.json.Decoder(Card).decode

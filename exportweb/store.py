@@ -54,6 +54,9 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
     step: int | None = None
 
 
+_decode_refusal = msgspec.json.Decoder(Refusal).decode  # made here for threads, as in exportweb.card
+
+
 class Backend(Protocol):
     """Where a store's files lie. Methods raise `OSError`; `FileNotFoundError` for what isn't there."""
 
@@ -178,7 +181,7 @@ class Store:
         found = []
         for line in lines:
             with contextlib.suppress(msgspec.DecodeError):
-                found.append(msgspec.json.decode(line, type=Refusal))
+                found.append(_decode_refusal(line))
         return found
 
     # -- writing -----------------------------------------------------------------------------------------------------

@@ -35,6 +35,9 @@ class _Call(msgspec.Struct):
     parameters: dict[str, Any] | None = None
 
 
+_decode_call = msgspec.json.Decoder(_Call).decode  # made here for threads, as in exportweb.card
+
+
 def decode(data: bytes, wanted: Sequence[TensorInput], *, max_values: int) -> dict[str, Array]:
     """Return the arrays that `wanted` describes, by name.
 
@@ -68,7 +71,7 @@ def describe(inputs: Sequence[TensorInput]) -> str:
 
 def _json(data: bytes, wanted: Sequence[TensorInput]) -> Mapping[str, Any]:
     try:
-        call = msgspec.json.decode(data, type=_Call)
+        call = _decode_call(data)
     except (msgspec.DecodeError, RecursionError) as error:
         raise BadParameter(
             f"The body begins with {bytes(data[:16])!r}: it is no .npy or .npz file, and as JSON it should be "

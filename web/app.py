@@ -12,9 +12,9 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Mount, Route, request_response
+from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Scope
+from starlette.types import Scope
 
 from exportweb.errors import ExportwebError, RequestError
 from exportweb.runtime import ServedModel
@@ -23,7 +23,7 @@ from exportweb.web.events import Events
 from exportweb.web.guard import Guard
 from exportweb.web.info import Info
 from exportweb.web.metrics import Metrics
-from exportweb.web.models import ByName, Models, WhichOne
+from exportweb.web.models import ByName, Endpoint, Models, WhichOne
 from exportweb.web.openapi import describe
 from exportweb.web.predict import Predict
 from exportweb.web.responses import JSONResponse, http_error, model_error, request_error
@@ -62,10 +62,10 @@ def create_app(
     async def openapi(request: Request) -> Response:
         return JSONResponse(describe(max_upload, list(models)))
 
-    own: dict[str, dict[str, ASGIApp]] = {  # by path, and then by model
+    own: dict[str, dict[str, Endpoint]] = {  # by path, and then by model
         "/predict": {name: Predict(model, metrics.of(name), inbox, timeout=timeout) for name, model in models.items()},
-        "/model": {name: request_response(info.model) for name, info in infos.items()},
-        "/versions": {name: request_response(info.versions) for name, info in infos.items()},
+        "/model": {name: info.model for name, info in infos.items()},
+        "/versions": {name: info.versions for name, info in infos.items()},
         "/events": {**hubs},
     }
     routes, counted = [], {}

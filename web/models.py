@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.routing import request_response
+from starlette.types import Receive, Scope, Send
 
 from exportweb.errors import NotFound
 from exportweb.runtime import ServedModel
 from exportweb.web.responses import JSONResponse, error
+
+Endpoint = Callable[..., Any]
+"""What a `Route` takes: a method from a request to a response, or an ASGI app that is no function."""
 
 
 class Models:
@@ -47,10 +53,10 @@ class Models:
 
 
 class ByName:
-    """The ASGI endpoint of a path under ``/models/{name}``: that of the model which is named."""
+    """The ASGI endpoint of a path under ``/models/{name}``: that of the model which is named. They are what a `Route` takes."""
 
-    def __init__(self, endpoints: Mapping[str, ASGIApp]) -> None:
-        self._endpoints = endpoints
+    def __init__(self, endpoints: Mapping[str, Endpoint]) -> None:
+        self._endpoints = {name: request_response(each) if inspect.ismethod(each) else each for name, each in endpoints.items()}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer for the model; raise `NotFound` if there is none of that name."""

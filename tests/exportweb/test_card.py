@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -80,3 +83,23 @@ def test_values_out_of_range_name_their_place(card: Card, where: str, value: obj
     data["input"][where] = value
     with pytest.raises(CardError, match=rf"\$\.input\.{where}"):
         Card.decode(json.dumps(data))
+
+
+def test_threads_may_be_the_first_to_decode_one_together(card: Card, tmp_path: Path) -> None:
+    path = tmp_path / "card.json"
+    path.write_bytes(card.encode())
+    code = f"""
+import sys, threading
+from pathlib import Path
+from exportweb import Card
+
+data, together = Path({str(path)!r}).read_bytes(), threading.Barrier(8)
+sys.setswitchinterval(1e-6)
+threads = [threading.Thread(target=lambda: (together.wait(), Card.decode(data))) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+    done = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True) for _ in range(3)]
+    assert [(each.returncode, each.stderr) for each in done] == [(0, "")] * 3

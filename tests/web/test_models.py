@@ -84,7 +84,7 @@ def test_openapi_describes_them(several: Server) -> None:
     jsonschema.Draft202012Validator(schema).validate(several.http.get("/models/colours/versions").json())
 
 
-def test_each_tells_of_its_own_versions(several: Server, artifacts: Artifacts, tmp_path: Path, serve: Callable[..., Server]) -> None:
+def test_each_tells_of_its_own_versions(artifacts: Artifacts, tmp_path: Path, serve: Callable[..., Server]) -> None:
     one, other = Store(tmp_path / "one"), Store(tmp_path / "other")
     for store in (one, other):
         store.folder.mkdir()
