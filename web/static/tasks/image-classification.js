@@ -3,7 +3,7 @@
 import { html } from '../dom.js';
 import { formatPercent } from '../format.js';
 
-export const parameters = { top_k: 5 };
+export const parameters = {}; // the best five, or all where there are fewer
 
 export const summarize = ([best]) => (best ? `${best.label} ${formatPercent(best.score)}` : 'no class');
 
