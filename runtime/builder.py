@@ -15,18 +15,17 @@ import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import msgspec
-
 from exportweb import artifact as artifacts
 from exportweb.card import Card
 from exportweb.errors import ArtifactError, CardError, ExportwebError, Rejected
 from exportweb.folder import hold
+from exportweb.priority import yield_cpus
 from exportweb.runtime import verify
 from exportweb.runtime.history import History, Kind, VersionInfo
-from exportweb.runtime.image_reader import Decode
-from exportweb.runtime.jobs import Live, Plan
+from exportweb.runtime.jobs import Live
 from exportweb.runtime.lane import Lane
-from exportweb.runtime.predictor import Predictor, no_card, read
+from exportweb.runtime.loader import Loader
+from exportweb.runtime.predictor import no_card, read
 from exportweb.runtime.sources import Candidate, Source, fingerprint
 from exportweb.runtime.workers import without_frames
 
@@ -35,31 +34,8 @@ log = logging.getLogger(__name__)
 SETTLED = 0.3
 """Seconds that a file which can't be read has to stay unchanged before it counts as torn, not as still being written."""
 
+_NICE = 10  # how much lower than the workers' its thread's priority is: loading a version costs answers no time
 _SCANNED = 200  # versions whose cards are read when a store is first seen
-
-
-class Settings(msgspec.Struct, frozen=True, kw_only=True):
-    """How versions are loaded and run: `max_batch` 0 is 4 on the CPU and 32 on a GPU, `threads` 0 is 1 a run on the CPU.
-
-    On two cores, runs of one thread each answered a fifth more images/s than runs that shared both, for small models and big.
-    """
-
-    device: str = "auto"
-    threads: int = 0
-    max_batch: int = 0
-    cpus: int = 1
-    decoding: Decode = "exact"
-
-    def load(self, candidate: Candidate, card: Card) -> Predictor:
-        """Load a version."""
-        return Predictor.load(candidate.path, device=self.device, threads=self.threads or 1, decoding=self.decoding, card=card)
-
-    def plan(self, predictor: Predictor) -> Plan:
-        """Say how a loaded version is run on its device."""
-        on_cpu = predictor.device == "cpu"
-        batch = predictor.max_batch or self.max_batch or (4 if on_cpu else 32)
-        # Two runs on a GPU: one computes while the other's images are copied.
-        return Plan(batch, max(1, self.cpus // (self.threads or 1)) if on_cpu else 2, prepare_first=on_cpu)
 
 
 class Loaded(NamedTuple):
@@ -84,7 +60,7 @@ class Builder:
         lane: Lane,
         history: History,
         *,
-        settings: Settings,
+        loader: Loader,
         card: Card | None,
         tell: Callable[[Kind, VersionInfo], None],
     ) -> None:
@@ -96,7 +72,7 @@ class Builder:
         self._source = source
         self._lane = lane
         self._history = history
-        self._settings = settings
+        self._loader = loader
         self._card = card
         self._tell = tell
         self._judged: object = None  # the candidate that was last loaded or rejected: it is not judged twice
@@ -119,6 +95,7 @@ class Builder:
             self._thread.join(grace)
 
     def _run(self) -> None:
+        yield_cpus(_NICE)
         try:
             for _ in self._source.changes(self._stop):
                 self._look_safely()
@@ -217,6 +194,7 @@ class Builder:
             if live is None or fingerprint(candidate.path) != candidate.fingerprint:
                 return False
             self._swap(Loaded(live, card, candidate, held.pop_all()))
+            self._loader.tune(candidate.path, live, disturbed=self._lane.disturbance())
         return True
 
     def _known(self, is_it: Callable[[Loaded], bool]) -> Loaded | None:
@@ -255,9 +233,8 @@ class Builder:
 
     def _built(self, candidate: Candidate, card: Card, number: int) -> Live | None:
         """Load, check the golden sample, warm; None if the builder is stopped meanwhile."""
-        predictor = self._settings.load(candidate, card)
+        predictor, plan = self._loader.load(candidate.path, card)
         verify.golden(predictor)
-        plan = self._settings.plan(predictor)
         for _ in verify.warm(predictor, plan.max_batch):
             if self._stop.is_set():
                 return None

@@ -12,6 +12,7 @@ import msgspec
 
 from exportweb.runtime.predictor import Predictor
 from exportweb.runtime.reader import Prepared
+from exportweb.runtime.tuner import Tuning
 
 log = logging.getLogger(__name__)
 
@@ -28,11 +29,12 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Plan(NamedTuple):
-    """How a version is run: images a batch, runs at the same time, and whether preparing goes before running."""
+    """How a version is run: images a batch, runs at the same time, whether preparing goes before running; and why, if it was measured."""
 
     max_batch: int
     max_runs: int
     prepare_first: bool
+    tuning: Tuning | None = None
 
 
 class Live:
@@ -60,6 +62,11 @@ class Live:
     def loaded(self) -> Predictor | None:
         """The predictor, None after `release`."""
         return self._predictor
+
+    def run_as(self, predictor: Predictor, plan: Plan) -> None:
+        """Run the same version in other sessions, or as another plan says, from now on."""
+        if self._predictor is not None:
+            self._predictor, self.plan = predictor, plan
 
     def release(self) -> None:
         """Let go of the predictor, and with it of the session's memory."""

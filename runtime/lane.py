@@ -122,6 +122,11 @@ class Lane:
             queue = len(self._raw) + len(self._ready)
             return {"queue": queue, "in_flight": self._unfinished - queue, "queue_bytes": self._bytes}
 
+    def disturbance(self) -> Callable[[], bool]:
+        """Return what says whether the pool has had anything to do since this was called."""
+        taken = self._workers.taken
+        return lambda: self._closing or self._workers.taken != taken
+
     def close(self, grace: float = 10.0) -> None:
         """Finish what was accepted, for at most `grace` seconds; refuse what is left; leave the pool."""
         with self._work:

@@ -30,16 +30,17 @@ _FAULTS = ("Fail", "InvalidArgument")
 class Predictor:
     """A card and the session that runs its graph.
 
-    `max_batch` is the largest batch that the graph takes: 1 where its batch dimension is fixed or unknown, or it answers without one, else
-    None. `decoding` says how
+    `alone` is a second session of the same graph, for runs that have the machine to themselves. `max_batch` is the largest batch that the
+    graph takes: 1 where its batch dimension is fixed or unknown, or it answers without one, else None. `decoding` says how
     JPEGs are decoded: ``"exact"``, or ``"fast"``, scaled down while they are where they are much larger than the input.
 
     Raises `CardError` if card and graph don't fit each other.
     """
 
-    def __init__(self, card: Card, session: OnnxSession, *, decoding: Decode = "exact") -> None:
+    def __init__(self, card: Card, session: OnnxSession, *, alone: OnnxSession | None = None, decoding: Decode = "exact") -> None:
         self.card = card
         self.session = session
+        self.alone = alone or session
         ranks = {output.name: ROLES[output.role] for output in card.outputs if output.role in ROLES}
         self._reader: Reader = (
             ArrayReader(card.inputs, session.inputs)
@@ -52,6 +53,7 @@ class Predictor:
                 raise CardError(f"The card names an output {output.name!r}; the graph has {', '.join(map(repr, shapes))}.")
         single = any(len(shapes[name]) == rank for name, rank in ranks.items())
         self.max_batch = 1 if single else self._reader.max_batch
+        self._decoding: Decode = decoding
         self.decoding = decoding if self.takes == "image" else None
         self.task = tasks.load(card, shapes)
 
@@ -78,6 +80,10 @@ class Predictor:
         if card is None:
             raise CardError(no_card(path))
         return cls(card, OnnxSession(path, device=device, threads=threads), decoding=decoding)
+
+    def beside(self, alone: Predictor) -> Predictor:
+        """Return this version as a predictor that runs in the other's session where nothing else runs."""
+        return Predictor(self.card, self.session, alone=alone.session, decoding=self._decoding)
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -114,20 +120,20 @@ class Predictor:
         """Read one request of at most `max_pixels` pixels, or values."""
         return self._reader.prepare(data, max_pixels=max_pixels)
 
-    def infer(self, batch: Sequence[Prepared]) -> list[Row]:
+    def infer(self, batch: Sequence[Prepared], *, alone: bool = False) -> list[Row]:
         """Run the graph on prepared requests, once for all that fit together; return the outputs that the task needs, one by one.
 
-        Raises `BadInput` for arrays that fit the graph's description and that it still can't be run on.
+        `alone` says that nothing else runs. Raises `BadInput` for arrays that fit the graph's description and that it still can't be run on.
         """
         rows: dict[int, Row] = {}
         for group in self._reader.groups(batch):
-            rows.update(zip(group, self._run([batch[i] for i in group]), strict=True))
+            rows.update(zip(group, self._run([batch[i] for i in group], self.alone if alone else self.session), strict=True))
         return [rows[i] for i in range(len(batch))]
 
-    def _run(self, batch: Sequence[Prepared]) -> list[Row]:
+    def _run(self, batch: Sequence[Prepared], session: OnnxSession) -> list[Row]:
         inputs = self._reader.feed(batch)
         try:
-            outputs = self.session.run(inputs, self.task.outputs)
+            outputs = session.run(inputs, self.task.outputs)
         except ArtifactError as error:
             if self.sure or type(error.__cause__).__name__ not in _FAULTS:
                 raise

@@ -7,21 +7,23 @@ from collections.abc import Callable, Mapping
 
 from exportweb.card import Card
 from exportweb.errors import Overloaded
-from exportweb.runtime.builder import Builder, Settings
+from exportweb.runtime.builder import Builder
 from exportweb.runtime.history import Event, History, Listeners, VersionInfo
 from exportweb.runtime.image_reader import Decode
 from exportweb.runtime.jobs import Answer, Job
+from exportweb.runtime.loader import Loader
 from exportweb.runtime.predictor import MAX_PIXELS, Predictor
 from exportweb.runtime.sources import open_source
+from exportweb.runtime.tuner import BUDGET, Tuning
 from exportweb.runtime.workers import Workers
 
 
 class ServedModel:
     """One model, served from a file or the folder of a store, which may still be empty or not there yet.
 
-    `device` is that of `OnnxSession`. `threads` is how many one run may use on the CPU (0: one, with as many runs at the same
-    time as there are usable CPUs); `max_batch` the most images in one run (0: 4 on the CPU, 32 on a GPU); `max_queue` how many
-    requests may wait; `max_pixels` the largest image, or the most values of arrays; `decoding` how JPEGs are decoded (see
+    `device` is that of `OnnxSession`. `threads` is how many one run may use on the CPU, `max_batch` the most images in one run; 0 is what
+    is quickest here, measured for `tuning_budget` seconds at most, once the first version serves. `max_queue` is how many requests may
+    wait; `max_pixels` the largest image, or the most values of arrays; `decoding` how JPEGs are decoded (see
     `Predictor`); `keep_loaded` how many versions stay loaded, the running one included. `card` describes an ONNX file that has none
     (see `card_for_onnx`). `workers` are threads that several models share fairly; without them a model has its own.
 
@@ -40,17 +42,20 @@ class ServedModel:
         max_queue: int = 256,
         max_pixels: int = MAX_PIXELS,
         keep_loaded: int = 1,
+        tuning_budget: float = BUDGET,
         decoding: Decode = "exact",
         card: Card | None = None,
         workers: Workers | None = None,
     ) -> None:
         self._workers = workers or Workers()
-        settings = Settings(device=device, threads=threads, max_batch=max_batch, cpus=self._workers.count, decoding=decoding)
+        loader = Loader(
+            cpus=self._workers.count, device=device, threads=threads, max_batch=max_batch, decoding=decoding, budget=tuning_budget
+        )
         self._history = History()
         self._listeners = Listeners()
         source = open_source(path, keep=keep_loaded)
         self._lane = self._workers.lane(max_queue=max_queue, max_pixels=max_pixels, keep=keep_loaded)
-        self._builder = Builder(source, self._lane, self._history, settings=settings, card=card, tell=self._listeners.tell)
+        self._builder = Builder(source, self._lane, self._history, loader=loader, card=card, tell=self._listeners.tell)
 
     def start(self, wait: bool = False) -> None:
         """Start loading and watching. With `wait`, return when a version serves; raise the reason if the first one is rejected."""
@@ -116,6 +121,12 @@ class ServedModel:
     def subscribe(self, listener: Callable[[Event], None]) -> Callable[[], None]:
         """Have `listener` called with each event, in the builder's thread; return what ends that."""
         return self._listeners.add(listener)
+
+    @property
+    def tuning(self) -> Tuning | None:
+        """How the running version is run, and why; None if that wasn't measured."""
+        live = self._lane.current
+        return None if live is None else live.plan.tuning
 
     def stats(self) -> dict[str, int]:
         """Return the queue's length, jobs in flight, workers, and how the running version is run; and counts since the start."""

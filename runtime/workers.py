@@ -42,6 +42,7 @@ class Workers:
         self._lanes: list[Lane] = []
         self._clock = 0.0  # the seconds that the lane which was served last had had
         self._idle = 0
+        self.taken = 0  # how often a thread took something to do
         self._started = self._stopped = False
         self._threads = [threading.Thread(target=self._loop, name=f"exportweb-worker-{i}", daemon=True) for i in range(self.count)]
 
@@ -104,6 +105,7 @@ class Workers:
             while not self._stopped:
                 taken = self._next()
                 if taken is not None:
+                    self.taken += 1
                     if self._idle and any(lane.has_work() for lane in self._lanes):
                         self.work.notify()
                     return taken
@@ -148,10 +150,11 @@ class Workers:
     def _run(self, lane: Lane, batch: Batch) -> None:
         """Run one batch and deliver its answers."""
         live, jobs = batch.live, [job for job in batch.jobs if not job.cancelled]
+        alone = self._idle == self.count - 1
         start = time.perf_counter()
         rows: Sequence[Row | Exception] = []
         try:
-            rows = self._infer(live, jobs)
+            rows = self._infer(live, jobs, alone)
         finally:
             end = time.perf_counter()
             with self.lock:
@@ -163,17 +166,17 @@ class Workers:
             lane.used += time.perf_counter() - end
             lane.ended(batch.jobs)
 
-    def _infer(self, live: Live, jobs: list[Job]) -> Sequence[Row | Exception]:
+    def _infer(self, live: Live, jobs: list[Job], alone: bool) -> Sequence[Row | Exception]:
         """Run the graph; where a batch of several fails, run them one by one, so that a bad one costs only itself."""
         if not jobs:
             return []
         try:
-            return live.predictor.infer([job.prepared for job in jobs if job.prepared is not None])
+            return live.predictor.infer([job.prepared for job in jobs if job.prepared is not None], alone=alone)
         except Exception as error:
             if len(jobs) == 1:
                 return [bare(error)]
             log.warning("A batch of %d failed; running its images one by one.", len(jobs))
-        return [row for job in jobs for row in self._infer(live, [job])]
+        return [row for job in jobs for row in self._infer(live, [job], alone)]
 
     def _answer(self, live: Live, job: Job, row: Row | Exception, start: float, inference: float, batch: int) -> Answer | Exception:
         if isinstance(row, Exception):

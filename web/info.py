@@ -38,6 +38,7 @@ class Info:
             "threads": stats["threads"],
             "workers": stats["workers"],
             "max_batch": stats["max_batch"],
+            "tuning": self._model.tuning,
             "decode": predictor.decoding,
             "loaded": datetime.fromtimestamp(since, timezone.utc).isoformat(timespec="seconds"),
             "exportweb": exportweb.__version__,

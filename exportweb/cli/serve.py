@@ -36,9 +36,15 @@ _INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"
     "--max-batch",
     type=click.IntRange(min=0),
     default=0,
-    help="Images per run of the model; 0: as the runtime sees fit.",
+    help="Images per run of the model; 0: what is quickest.",
 )
-@click.option("--threads", type=click.IntRange(min=0), default=0, help="Threads per run of the model; 0: as the runtime sees fit.")
+@click.option("--threads", type=click.IntRange(min=0), default=0, help="Threads per run of the model; 0: what is quickest.")
+@click.option(
+    "--tune",
+    type=click.FloatRange(min=0),
+    default=2.0,
+    help="Seconds in which that may be measured, once the first version serves and nothing is asked; 0: not at all.",
+)
 @click.option("--keep-loaded", type=click.IntRange(min=1), default=1, help="Versions that stay loaded and can be asked by ?version=.")
 @click.option("--max-queue", type=click.IntRange(min=1), default=256, help="Requests that may wait for a model; beyond them 503.")
 @click.option(
@@ -77,6 +83,7 @@ def command(
     device: str,
     max_batch: int,
     threads: int,
+    tune: float,
     keep_loaded: int,
     max_queue: int,
     timeout: float,
@@ -108,6 +115,7 @@ def command(
             path,
             device=device,
             threads=threads,
+            tuning_budget=tune,
             max_batch=max_batch,
             max_queue=max_queue,
             max_pixels=max_pixels,

@@ -1,0 +1,89 @@
+"""The loader: a version from its file to a predictor that is run as suits this machine."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Callable, Hashable
+
+from exportweb import artifact as artifacts
+from exportweb.card import Card
+from exportweb.errors import ExportwebError
+from exportweb.runtime.image_reader import Decode
+from exportweb.runtime.jobs import Live, Plan
+from exportweb.runtime.predictor import Predictor
+from exportweb.runtime.tuner import BUDGET, Tuner, Tuning
+
+log = logging.getLogger(__name__)
+
+_MEASURING = threading.Lock()  # models that are measured at the same time would measure each other
+
+
+class Loader:
+    """Loads the versions of one model on `device` for a machine of `cpus` CPUs.
+
+    `threads` a run and `max_batch` images a run are what the user decided; where they are 0, a graph is measured for up to `budget` seconds
+    (0: never; runs on the CPU then have one thread and up to 4 images, on a GPU 32).
+    """
+
+    def __init__(
+        self,
+        *,
+        cpus: int,
+        device: str = "auto",
+        threads: int = 0,
+        max_batch: int = 0,
+        decoding: Decode = "exact",
+        budget: float = BUDGET,
+    ) -> None:
+        self._device = device
+        self._decoding = decoding
+        self._tuner = Tuner(cpus=cpus, threads=threads, max_batch=max_batch, budget=budget)
+
+    def load(self, path: str | os.PathLike[str], card: Card) -> tuple[Predictor, Plan]:
+        """Load a version; return it with how it is run. Raises what `Predictor.load` raises."""
+        graph = _graph(path, card)
+        known = self._tuner.known(graph)
+        predictor = self._load(path, card, self._tuner.threads if known is None else known.threads)
+        if known is not None and known.alone != known.threads:
+            predictor = predictor.beside(self._load(path, card, known.alone))
+        return predictor, _plan(predictor, known or self._tuner.default(predictor))
+
+    def tune(self, path: str | os.PathLike[str], live: Live, *, disturbed: Callable[[], bool]) -> None:
+        """Measure how a version that serves is run best, if that isn't known yet, and have it run so from now on.
+
+        `disturbed` says whether something else was asked of the machine meanwhile: then everything stays as it is.
+        """
+        predictor = live.predictor
+        graph, loaded = _graph(path, predictor.card), {predictor.session.threads: predictor}
+
+        def load(threads: int) -> Predictor:
+            loaded[threads] = self._load(path, predictor.card, threads)
+            return loaded[threads]
+
+        try:
+            with _MEASURING:
+                tuning = self._tuner.tune(graph, predictor, load, disturbed=disturbed)
+        except (ExportwebError, OSError) as error:  # it serves, so what it can't do is not asked of it
+            log.info("%s can't be measured: %s", predictor.card.name, error)
+            return
+        if tuning is not None:
+            chosen = loaded[tuning.threads]
+            if tuning.alone != tuning.threads:
+                chosen = chosen.beside(loaded[tuning.alone])
+            live.run_as(chosen, _plan(chosen, tuning))
+            log.info("%s: %s", predictor.card.name, tuning)
+
+    def _load(self, path: str | os.PathLike[str], card: Card, threads: int) -> Predictor:
+        return Predictor.load(path, device=self._device, threads=threads, decoding=self._decoding, card=card)
+
+
+def _plan(predictor: Predictor, tuning: Tuning) -> Plan:
+    return Plan(tuning.batch, tuning.runs, prepare_first=predictor.device == "cpu", tuning=tuning if tuning.trials else None)
+
+
+def _graph(path: str | os.PathLike[str], card: Card) -> Hashable:
+    """Return what versions of the same graph have in common: what they take and answer, and their size without the card."""
+    start, end = artifacts.read(path).card_span
+    return card.task, card.input, card.inputs, card.outputs, os.stat(path).st_size - (end - start)  # noqa: PTH116

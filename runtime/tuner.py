@@ -1,0 +1,208 @@
+"""The tuner: how a model is run on this machine, measured instead of guessed.
+
+What matters on a CPU is how many runs go on beside each other, how many threads each has, and how many images. Small models want
+batches, big ones don't; several runs of one thread each do most a second, but a run that has the machine to itself is over sooner with
+all of its cores. Where both are true, a version gets two sessions, one for each. On a GPU only the batch is open.
+
+What is measured for one version holds for the next of the same graph.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Hashable
+from typing import NamedTuple
+
+import msgspec
+
+from exportweb.runtime.predictor import Predictor
+
+BUDGET = 2.0
+"""Seconds that may be spent on measuring a graph."""
+
+MAX_BATCH, MAX_BATCH_GPU = 16, 64
+"""The most images a run that are tried."""
+
+_RUNS_ON_GPU = 2  # one computes while the other's images are copied
+_SLICE = 0.1  # seconds of one measurement, where a run doesn't take longer
+_WORTH = 0.03  # what more images or threads have to gain: less is noise, and who comes early to a batch waits for the others
+_ALONE = 0.15  # what a session of its own for runs that are alone has to gain: it costs the memory of the weights again
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """So many `runs` at the same time, of so many `threads` and images (`batch`) each, answered `rate` images/s."""
+
+    runs: int
+    threads: int
+    batch: int
+    rate: float
+
+    def __str__(self) -> str:
+        return f"{self.runs}x{self.threads}x{self.batch} {self.rate:.4g}"
+
+
+class Tuning(msgspec.Struct, frozen=True):
+    """How a model is run: at most `runs` at the same time, of `threads` threads and up to `batch` images each, and with `alone` threads
+    when nothing else is going on. `trials`, which took `seconds`, say why; there are none where nothing was measured.
+    """
+
+    runs: int
+    threads: int
+    batch: int
+    alone: int
+    seconds: float = 0.0
+    trials: tuple[Trial, ...] = ()
+
+    def __str__(self) -> str:
+        alone = f" ({self.alone} when alone)" if self.alone != self.threads else ""
+        tried = ", ".join(map(str, self.trials))
+        return (
+            f"{self.runs} runs at a time, {self.threads} threads{alone} and up to {self.batch} images each; "
+            f"images/s by runs x threads x images: {tried}; measured in {self.seconds:.1f} s"
+        )
+
+
+class Tuner:
+    """Measures models on a machine of `cpus` CPUs, each graph once, in about `budget` seconds (0: never).
+
+    `threads` and `max_batch` are what the user decided; where they are 0, it is measured.
+    """
+
+    def __init__(self, *, cpus: int, threads: int = 0, max_batch: int = 0, budget: float = BUDGET) -> None:
+        self._cpus = cpus
+        self._threads = threads
+        self._max_batch = max_batch
+        self._budget = budget
+        self._known: dict[Hashable, Tuning] = {}
+
+    @property
+    def threads(self) -> int:
+        """The threads of a run on the CPU of a graph that wasn't measured.
+
+        On two cores, runs of one thread each answered a fifth more images/s than runs that shared both, for small models and big.
+        """
+        return self._threads or 1
+
+    def known(self, graph: Hashable) -> Tuning | None:
+        """Return what was measured for a graph, None if it wasn't."""
+        return self._known.get(graph)
+
+    def default(self, predictor: Predictor) -> Tuning:
+        """Return how a graph is run that wasn't measured."""
+        on_cpu = predictor.device == "cpu"
+        runs = max(1, self._cpus // self.threads) if on_cpu else _RUNS_ON_GPU
+        return Tuning(runs, self.threads, predictor.max_batch or self._max_batch or (4 if on_cpu else 32), self.threads)
+
+    def tune(
+        self, graph: Hashable, predictor: Predictor, load: Callable[[int], Predictor], *, disturbed: Callable[[], bool]
+    ) -> Tuning | None:
+        """Measure what is open, and remember it; return None if nothing is, or if it was disturbed.
+
+        `predictor` has `threads` of them a run; `load` makes one that has more. `disturbed` says whether something else is asked of the
+        machine: then the figures mean nothing, and whoever asked comes first.
+        """
+        start, on_cpu = self.default(predictor), predictor.device == "cpu"
+        counts = self._counts() if on_cpu and not self._threads else []
+        limit = (MAX_BATCH if on_cpu else MAX_BATCH_GPU) if not self._max_batch and predictor.max_batch is None else 1
+        if self._budget <= 0 or graph in self._known or (not counts and limit == 1):
+            return None
+        bench = _Bench(self._budget, disturbed)
+        try:
+            options = [bench.option(predictor, start.runs, start.threads)]
+            for count in counts:
+                if bench.affords(1, options[0].single):
+                    options.append(bench.option(load(count), self._cpus // count, count))
+            best, alone = _best(options)
+            batch = bench.batch(best, limit) if limit > 1 else start.batch
+        except _Disturbed:
+            return None
+        tuning = Tuning(best.runs, best.threads, batch, alone.threads, round(bench.seconds, 2), tuple(bench.trials))
+        self._known[graph] = tuning
+        return tuning
+
+    def _counts(self) -> list[int]:
+        """Return the numbers of threads to try beside 1, the most first: it is what a run that is alone wants."""
+        return [self._cpus >> i for i in range(self._cpus.bit_length()) if self._cpus >> i > 1]
+
+
+class _Option(NamedTuple):
+    """A number of threads: the images/s of as many runs as there is room for, and of one at a time, with an image each."""
+
+    predictor: Predictor
+    runs: int
+    threads: int
+    full: float
+    single: float
+
+
+def _best(options: list[_Option]) -> tuple[_Option, _Option]:
+    """Return what answers most images/s when there is much to do, and what is quickest alone; the same, where it is nearly that."""
+    best = options[0]
+    for option in options[1:]:
+        if option.full > best.full * (1 + _WORTH):
+            best = option
+    alone = max(options, key=lambda option: option.single)
+    return best, alone if alone.single > best.single * (1 + _ALONE) else best
+
+
+class _Disturbed(Exception):
+    pass
+
+
+class _Bench:
+    """Measurements, in about `budget` seconds."""
+
+    def __init__(self, budget: float, disturbed: Callable[[], bool]) -> None:
+        self.trials: list[Trial] = []
+        self._start = time.perf_counter()
+        self._budget = budget
+        self._disturbed = disturbed
+
+    @property
+    def seconds(self) -> float:
+        """The time since the start."""
+        return time.perf_counter() - self._start
+
+    def affords(self, batch: int, rate: float) -> bool:
+        """Whether there is time for a measurement of batches, where one run answers `rate` images/s."""
+        return self.seconds + max(_SLICE, 2 * batch / rate) < self._budget
+
+    def option(self, predictor: Predictor, runs: int, threads: int) -> _Option:
+        """Measure a number of threads."""
+        full = self.rate(predictor, runs, threads, 1)
+        return _Option(predictor, runs, threads, full, full if runs == 1 else self.rate(predictor, 1, threads, 1))
+
+    def batch(self, option: _Option, limit: int) -> int:
+        """Double the images of a batch for as long as that gains something."""
+        batch, rate = 1, option.full
+        while 2 * batch <= limit and self.affords(2 * batch, rate / option.runs):
+            larger = self.rate(option.predictor, option.runs, option.threads, 2 * batch)
+            if larger <= rate * (1 + _WORTH):
+                break
+            batch, rate = 2 * batch, larger
+        return batch
+
+    def rate(self, predictor: Predictor, runs: int, threads: int, batch: int) -> float:
+        """Measure images/s; raise `_Disturbed`."""
+        images = predictor.blank(batch)
+        predictor.infer(images)  # the first run of a shape allocates
+        rates: list[float] = []
+
+        def run() -> None:
+            begin, count = time.perf_counter(), 0
+            while (spent := time.perf_counter() - begin) < _SLICE or count == 0:
+                predictor.infer(images)
+                count += 1
+            rates.append(batch * count / spent)
+
+        beside = [threading.Thread(target=run, name="exportweb-tuner", daemon=True) for _ in range(runs - 1)]
+        for thread in beside:
+            thread.start()
+        run()
+        for thread in beside:
+            thread.join()
+        if self._disturbed():
+            raise _Disturbed
+        self.trials.append(Trial(runs, threads, batch, round(sum(rates), 1)))
+        return sum(rates)
