@@ -18,11 +18,13 @@ class Server:
 
     Its standard input is a pipe from this process: however this process ends, the pipe closes and the server stops. It runs in a session
     of its own, so that Ctrl-C reaches the trainer first, which may still have a version to publish.
+    `tune` is the server's budget for measuring itself: none, since what it measured would be the training.
     Raises `ExportwebError` if the server doesn't start.
     """
 
     def __init__(self, *stores: str | os.PathLike[str], host: str, port: int, device: str, nice: int = _NICE, tune: float = 0) -> None:
-        words = ["serve", *map(os.fspath, stores), "--host", host, "--port", str(_free(host, port)), "--device", device, "--tune", str(tune)]
+        words = ["serve", *map(os.fspath, stores), "--host", host, "--port", str(_free(host, port)), "--device", device]
+        words += ["--tune", str(tune)]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "exportweb", *words, "--log-level", "warning", "--exit-with-stdin"],
             stdin=subprocess.PIPE,

@@ -123,7 +123,8 @@ class Predictor:
     def infer(self, batch: Sequence[Prepared], *, alone: bool = False) -> list[Row]:
         """Run the graph on prepared requests, once for all that fit together; return the outputs that the task needs, one by one.
 
-        `alone` says that nothing else runs. Raises `BadInput` for arrays that fit the graph's description and that it still can't be run on.
+        `alone` says that nothing else runs.
+        Raises `BadInput` for arrays that fit the graph's description and that it still can't be run on.
         """
         rows: dict[int, Row] = {}
         for group in self._reader.groups(batch):

@@ -127,7 +127,7 @@ class Tuner:
 
 
 class _Option(NamedTuple):
-    """A number of threads: the images/s of as many runs as there is room for, and of one at a time, with an image each."""
+    """A number of threads: the images/s of the best number of runs, and of one at a time, with an image each."""
 
     predictor: Predictor
     runs: int
@@ -169,9 +169,10 @@ class _Bench:
         return self.seconds + max(_SLICE, 2 * batch / rate) < self._budget
 
     def option(self, predictor: Predictor, runs: int, threads: int) -> _Option:
-        """Measure a number of threads."""
-        full = self.rate(predictor, runs, threads, 1)
-        return _Option(predictor, runs, threads, full, full if runs == 1 else self.rate(predictor, 1, threads, 1))
+        """Measure a number of threads, with so many runs at the same time, and with one."""
+        single = self.rate(predictor, 1, threads, 1)
+        full = single if runs == 1 else self.rate(predictor, runs, threads, 1)
+        return _Option(predictor, runs, threads, full, single) if full > single else _Option(predictor, 1, threads, single, single)
 
     def batch(self, option: _Option, limit: int) -> int:
         """Double the images of a batch for as long as that gains something."""

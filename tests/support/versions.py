@@ -50,7 +50,7 @@ class Served:
     """A served model that can be asked and waited for."""
 
     def __init__(self, path: Path, **options: Any) -> None:
-        self.model = ServedModel(path, device="cpu", **options)
+        self.model = ServedModel(path, device="cpu", **{"tuning_budget": 0, **options})
         self.heard = Heard(self.model)
 
     def blockade(self, data: bytes) -> Blockade:

@@ -79,7 +79,7 @@ def serve_model(tmp_path: Path, artifacts: Artifacts, serve_app: Callable[[Any],
 
         def start(*, slow: int = 0, max_queue: int = 256, **options: Any) -> AppServer:
             path = artifacts.write(tmp_path / "model.onnx", slow=slow)
-            model = ServedModel(path, device="cpu", max_queue=max_queue)
+            model = ServedModel(path, device="cpu", max_queue=max_queue, tuning_budget=0)
             stack.callback(model.close, 0)
             model.start(wait=True)
             server = serve_app(create_app({"model": model}, **options))
@@ -108,7 +108,7 @@ from exportweb.web import server
 from exportweb.runtime import ServedModel
 
 server.HEAD_TIMEOUT = 0.3
-model = ServedModel(sys.argv[1], device="cpu")
+model = ServedModel(sys.argv[1], device="cpu", tuning_budget=0)
 model.start(wait=True)
 server.run({"colours": model}, name="colours", port=0)
 """
