@@ -23,7 +23,7 @@ class Server:
     """
 
     def __init__(self, *stores: str | os.PathLike[str], host: str, port: int, device: str, nice: int = _NICE, tune: float = 0) -> None:
-        words = ["serve", *map(os.fspath, stores), "--host", host, "--port", str(_free(host, port)), "--device", device]
+        words = ["serve", *(os.fspath(store) for store in stores), "--host", host, "--port", str(_free(host, port)), "--device", device]
         words += ["--tune", str(tune)]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "exportweb", *words, "--log-level", "warning", "--exit-with-stdin"],
