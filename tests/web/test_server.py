@@ -31,7 +31,7 @@ def ask(server: Server, data: bytes) -> int:
 def in_flight(server: Server) -> float:
     """How many requests it has accepted and not answered yet."""
     lines = server.http.get("/metrics").text.splitlines()
-    found = dict(line.split() for line in lines if line.startswith(("exportweb_in_flight ", "exportweb_queue_length ")))
+    found = dict(line.split() for line in lines if line.startswith(("exportweb_in_flight{", "exportweb_queue_length{")))
     return sum(map(float, found.values()))
 
 
