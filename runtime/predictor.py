@@ -15,11 +15,11 @@ from exportweb import artifact as artifacts
 from exportweb.artifact import Artifact
 from exportweb.card import ROLES, Card
 from exportweb.errors import ArtifactError, BadInput, CardError
-from exportweb.runtime import tasks
+from exportweb.runtime import devices, tasks
 from exportweb.runtime.array_reader import ArrayReader
 from exportweb.runtime.image_reader import Decode, ImageReader
 from exportweb.runtime.reader import Prepared, Reader, Row
-from exportweb.runtime.session import OnnxSession
+from exportweb.runtime.session import Session
 
 MAX_PIXELS = 50_000_000
 
@@ -37,7 +37,7 @@ class Predictor:
     Raises `CardError` if card and graph don't fit each other.
     """
 
-    def __init__(self, card: Card, session: OnnxSession, *, decoding: Decode = "exact") -> None:
+    def __init__(self, card: Card, session: Session, *, decoding: Decode = "exact") -> None:
         self.card = card
         self.session = session
         ranks = {output.name: ROLES[output.role] for output in card.outputs if output.role in ROLES}
@@ -62,12 +62,15 @@ class Predictor:
         *,
         device: str = "auto",
         threads: int = 0,
+        memory_limit: int = 0,
+        graphs: Sequence[int] = (),
         decoding: Decode = "exact",
         card: Card | None = None,
     ) -> Predictor:
         """Load an artifact whose bytes match the digest in its card.
 
-        `device` and `threads` are those of `OnnxSession`, `decoding` is as above; `card` is for an ONNX file without one (see
+        `device` is that of `OnnxSession`, or several GPUs: ``"cuda:0,cuda:1"``, ``"cuda:all"``. `threads` and `memory_limit` are those of
+        `OnnxSession`, `graphs` that of `devices.load`, `decoding` is as above; `card` is for an ONNX file without one (see
         `card_for_onnx`), and goes before the one that a file has.
 
         Raises `ArtifactError`, `CardError`, `DeviceError`, or `OSError` if the file can't be read.
@@ -77,7 +80,8 @@ class Predictor:
         card = card or artifact.card
         if card is None:
             raise CardError(no_card(path))
-        return cls(card, OnnxSession(path, device=device, threads=threads), decoding=decoding)
+        session = devices.load(path, device=device, threads=threads, memory_limit=memory_limit, graphs=graphs)
+        return cls(card, session, decoding=decoding)
 
     @property
     def providers(self) -> tuple[str, ...]:
@@ -86,8 +90,13 @@ class Predictor:
 
     @property
     def device(self) -> str:
-        """Where the graph runs: ``"cpu"`` or ``"cuda:N"``."""
+        """Where the graph runs: ``"cpu"`` or ``"cuda:N"``, several with commas."""
         return self.session.device
+
+    def each(self) -> list[Predictor]:
+        """Return a predictor for each device that this one runs on, to warm and check them one by one."""
+        sessions = devices.split(self.session)
+        return [self] if len(sessions) == 1 else [Predictor(self.card, one, decoding=self.decoding or "exact") for one in sessions]
 
     @property
     def takes(self) -> Literal["image", "arrays"]:

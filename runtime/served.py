@@ -20,9 +20,10 @@ from exportweb.runtime.workers import Workers
 class ServedModel:
     """One model, served from a file or the folder of a store, which may still be empty or not there yet.
 
-    `device` is that of `OnnxSession`. `threads` is how many one run may use on the CPU (0: one, with as many runs at the same
-    time as there are usable CPUs); `max_batch` the most images in one run (0: 4 on the CPU, 32 on a GPU); `max_queue` how many
-    requests may wait; `max_pixels` the largest image, or the most values of arrays; `decoding` how JPEGs are decoded (see
+    `device` is that of `Predictor.load`; `gpu_mem_limit` how many bytes of a GPU's memory a version may take (0: all); `cuda_graphs`
+    whether it may use those where they are measured to be faster. `threads` is how many one run may use on the CPU (0: one, with as many
+    runs at the same time as there are usable CPUs); `max_batch` the most images in one run (0: 4 on the CPU, 32 on a GPU); `max_queue`
+    how many requests may wait; `max_pixels` the largest image, or the most values of arrays; `decoding` how JPEGs are decoded (see
     `Predictor`). `card` describes an ONNX file that has none (see `card_for_onnx`).
 
     >>> model = ServedModel("runs/flowers")  # doctest: +SKIP
@@ -37,13 +38,23 @@ class ServedModel:
         device: str = "auto",
         threads: int = 0,
         max_batch: int = 0,
+        gpu_mem_limit: int = 0,
+        cuda_graphs: bool = True,
         max_queue: int = 256,
         max_pixels: int = MAX_PIXELS,
         decoding: Decode = "exact",
         card: Card | None = None,
     ) -> None:
         cpus = usable_cpus()
-        self._settings = Settings(device=device, threads=threads, max_batch=max_batch, cpus=cpus, decoding=decoding)
+        self._settings = Settings(
+            device=device,
+            threads=threads,
+            max_batch=max_batch,
+            gpu_mem_limit=gpu_mem_limit,
+            cuda_graphs=cuda_graphs,
+            cpus=cpus,
+            decoding=decoding,
+        )
         self._history = History()
         self._listeners = Listeners()
         self._workers = Workers(count=cpus, max_queue=max_queue, max_pixels=max_pixels)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from exportweb.cli.options import DEVICE, numbers
+from exportweb.cli.options import DEVICE, numbers, size
 from exportweb.cli.paths import location, refuse_torchscript
 from exportweb.cli.table import metrics
 
@@ -37,6 +37,14 @@ _INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"
     help="Images per run of the model; 0: as the runtime sees fit.",
 )
 @click.option("--threads", type=click.IntRange(min=0), default=0, help="Threads per run of the model; 0: as the runtime sees fit.")
+@click.option(
+    "--gpu-mem-limit",
+    callback=size,
+    default="0",
+    metavar="SIZE",
+    help="What each version may take of a GPU's memory, such as 4GB; 0: all. Two versions are loaded in a swap.",
+)
+@click.option("--cuda-graphs/--no-cuda-graphs", default=True, help="Whether CUDA graphs may be used where they are measured to be faster.")
 @click.option("--max-queue", type=click.IntRange(min=1), default=256, help="Requests that may wait; beyond them 503.")
 @click.option(
     "--timeout", type=click.FloatRange(min=0, min_open=True), default=60.0, help="Seconds in which a request is answered; beyond them 504."
@@ -74,6 +82,8 @@ def command(
     device: str,
     max_batch: int,
     threads: int,
+    gpu_mem_limit: int,
+    cuda_graphs: bool,
     max_queue: int,
     timeout: float,
     max_upload: int,
@@ -100,6 +110,8 @@ def command(
         device=device,
         threads=threads,
         max_batch=max_batch,
+        gpu_mem_limit=gpu_mem_limit,
+        cuda_graphs=cuda_graphs,
         max_queue=max_queue,
         max_pixels=max_pixels,
         decoding=decode,
