@@ -21,6 +21,7 @@ from exportweb import artifact as artifacts
 from exportweb.card import Card
 from exportweb.errors import ArtifactError, CardError, ExportwebError, Rejected
 from exportweb.folder import hold
+from exportweb.memory import give_back
 from exportweb.runtime import verify
 from exportweb.runtime.history import History, Kind, VersionInfo
 from exportweb.runtime.image_reader import Decode
@@ -323,6 +324,7 @@ class Builder:
                 pass
             if old.drained.is_set():
                 old.release()
+        give_back()  # what building took, and what the version before held
 
 
 def _older(card: Card, running: Card) -> bool:

@@ -117,6 +117,7 @@ class OnnxSession:
         providers: list[tuple[str, dict[str, str]]] = [(_CPU, {})]
         if kind != "cpu" and _has_cuda(ort, device):
             providers.insert(0, (cuda.PROVIDER, cuda.options(index, memory_limit=memory_limit, graphs=bool(graphs))))
+        options.enable_mem_pattern = len(providers) > 1  # on the CPU it takes memory (25 of resnet50's 240 MB) and no time less
         try:
             self._session = _build(ort, path, options, providers)
         except DeviceError:
