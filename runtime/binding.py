@@ -26,7 +26,7 @@ class Place(NamedTuple):
     """A device, as ONNX Runtime names it: ``("cuda", 1)``, ``("cpu", 0)``."""
 
     kind: str
-    index: int
+    number: int
 
     def empty(self, shape: Sequence[int], dtype: Any) -> Any:
         """Return an `OrtValue` of this shape and NumPy dtype in the device's memory; what it holds is undefined."""
