@@ -40,7 +40,8 @@ def load(path: str | os.PathLike[str], *, device: str, threads: int = 0, memory_
 
     `threads` and `memory_limit` are those of `OnnxSession`, which also says what is raised.
     """
-    devices, options = parse(device), {"threads": threads, "memory_limit": memory_limit}
+    devices = parse(device)
+    options: dict[str, Any] = {"threads": threads, "memory_limit": memory_limit}
     first = _fastest(path, devices[0], graphs, options)
     if len(devices) == 1:
         return first

@@ -72,11 +72,11 @@ class _Recorded:
         self._size = size
         self._options = _annotated(size)
         self._io = session.io_binding()
-        self._shapes = {port.name: (np.dtype(port.dtype), tuple(side or 0 for side in port.shape[1:])) for port in inputs}
+        self._shapes = {port.name: (np.dtype(port.dtype), _sides(port)) for port in inputs}
         self._staged = {name: np.zeros((size, *shape), dtype) for name, (dtype, shape) in self._shapes.items()}
         with GATE.use():
             self._inputs = {name: place.empty(array.shape, array.dtype) for name, array in self._staged.items()}
-            self._outputs = [place.empty((size, *port.shape[1:]), port.dtype) for port in outputs]
+            self._outputs = [place.empty((size, *_sides(port)), port.dtype) for port in outputs]
             for name, value in self._inputs.items():
                 self._io.bind_ortvalue_input(name, value)
             for port, value in zip(outputs, self._outputs, strict=True):
@@ -112,6 +112,11 @@ class _Recorded:
         self._session.run_with_iobinding(self._io, options)
 
 
+def _sides(port: Port) -> tuple[int, ...]:
+    """Return the sides behind the batch dimension, which a recordable port has."""
+    return tuple(side or 0 for side in port.shape[1:])
+
+
 def _annotated(number: int) -> Any:
     """Return options of a run that say which graph it is, for ONNX Runtime."""
     options = importlib.import_module("onnxruntime").RunOptions()
@@ -133,7 +138,7 @@ def faster(recorded: Session, plain: Session, sizes: Sequence[int]) -> bool:
 
 def _seconds(session: Session, size: int, *, at_once: int) -> float:
     """Return the seconds that a batch of zeros takes, with so many at the same time."""
-    batch = {port.name: np.zeros((size, *(side or 1 for side in port.shape[1:])), port.dtype) for port in session.inputs}
+    batch = {port.name: np.zeros((size, *_sides(port)), port.dtype) for port in session.inputs}
     with ThreadPoolExecutor(at_once) as threads:
         rounds = []
         for _ in range(_ROUNDS + 1):
