@@ -84,9 +84,9 @@ def raw(path: Path, data: bytes, *, processes: bool) -> float:
     return rate
 
 
-def launch(path: Path) -> Server:
+def launch(path: Path, *, device: str = "cpu") -> Server:
     """Start a server on an artifact or a store, and wait until it answers."""
-    server = Server(path, host="127.0.0.1", port=0, device="cpu", nice=0)
+    server = Server(path, host="127.0.0.1", port=0, device=device, nice=0)
     while True:
         with contextlib.suppress(urllib.error.HTTPError):
             urllib.request.urlopen(f"{server.url}/readyz", timeout=10).close()

@@ -73,6 +73,6 @@ def test_what_can_be_recorded(ports: list[Port], answer: bool) -> None:
 
 
 def test_a_session_is_not_faster_than_itself(session: OnnxSession) -> None:
-    slow = OnnxSession(graph(scale=255.0, slow=6), device="cpu", threads=1)
+    slow = OnnxSession(graph(scale=255.0, slow=2), device="cpu", threads=1)
     assert faster(session, slow, (1, 4))
     assert not faster(slow, session, (1, 4))
