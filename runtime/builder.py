@@ -64,6 +64,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             graphs=verify.batch_sizes(self.max_batch or _GPU_BATCH) if self.cuda_graphs else (),
             decoding=self.decoding,
             card=card,
+            verified=True,  # by the builder, before it looked at the card
         )
 
     def plan(self, predictor: Predictor) -> Plan:
