@@ -84,9 +84,9 @@ def raw(path: Path, data: bytes, *, processes: bool) -> float:
     return rate
 
 
-def launch(*paths: Path) -> Server:
+def launch(*paths: Path, device: str = "cpu", tune: float = 2) -> Server:
     """Start a server of artifacts or stores, and wait until it answers."""
-    server = Server(*paths, host="127.0.0.1", port=0, device="cpu", nice=0)
+    server = Server(*paths, host="127.0.0.1", port=0, device=device, nice=0, tune=tune)
     while True:
         with contextlib.suppress(urllib.error.HTTPError):
             urllib.request.urlopen(f"{server.url}/readyz", timeout=10).close()

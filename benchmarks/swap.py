@@ -51,14 +51,14 @@ def percentile(values: list[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
-def measure(name: str, *, seconds: float, every: float, share: float) -> list[str]:
+def measure(name: str, *, seconds: float, every: float, share: float, device: str = "cpu") -> list[str]:
     with tempfile.TemporaryDirectory() as folder_name:
         folder = Path(folder_name)
         versions = two_versions(name, folder)
         store, image = Store(folder / "store"), folder / "photo.jpg"
         image.write_bytes(photo())
         publish(store, versions[0])
-        server = launch(store.folder)
+        server = launch(store.folder, device=device)
         wrk(server.url, image, 8)
         most = statistics.median(wrk(server.url, image, 32)[0] for _ in range(3))
         words = [sys.executable, str(Path(__file__).with_name("openloop.py")), server.url, str(image), str(share * most), str(seconds)]

@@ -9,6 +9,7 @@ after the cut, and `.ci/container` has the finished image answer for every image
 from __future__ import annotations
 
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -22,6 +23,10 @@ PATTERNS = (
     "numpy/_core/lib",
     "numpy/distutils",
     "numpy/f2py",
+    # What no answer is computed with.
+    "numpy/fft",
+    "numpy/polynomial",
+    "numpy/random",
     # Tools that write or change models; a server only runs them.
     "onnxruntime/datasets",
     "onnxruntime/quantization",
@@ -35,17 +40,23 @@ PATTERNS = (
     "PIL/_imagingft.*",
     "PIL/_imagingtk.*",
 )
+SYMBOLS = (  # most of these files is for debuggers; other wheels come without that, or have patched files, which `strip` may break
+    "uvloop/*.so",
+    "httptools/parser/*.so",
+)
 LIBRARIES = "*.libs"  # a folder of shared libraries that a wheel brings for its modules
 
 
 def main(venv: Path) -> None:
-    """Cut first the patterns, then the libraries that only they needed."""
+    """Cut first the patterns, then the libraries that only they needed, then symbols; needs `strip`, of binutils."""
     (packages,) = venv.glob("lib/python3*/site-packages")
     for pattern in PATTERNS:
         for path in list(packages.glob(pattern)):
             remove(path)
     for path in orphans(packages):
         remove(path)
+    for pattern in SYMBOLS:
+        subprocess.run(["strip", "--strip-unneeded", *packages.glob(pattern)], check=True)
 
 
 def orphans(packages: Path) -> list[Path]:

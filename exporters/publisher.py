@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import logging
 import threading
 import time
@@ -14,6 +12,7 @@ from exportweb.errors import ExportwebError, Rejected, StoreError, StoreLocked
 from exportweb.exporters.beside import yield_to_training
 from exportweb.exporters.exporter import Graph
 from exportweb.exporters.weights import Snapshot, Weights
+from exportweb.memory import give_back
 from exportweb.store import Store, metric_of
 
 log = logging.getLogger("exportweb")
@@ -65,7 +64,7 @@ class Publisher:
                     self._snapshots = [Snapshot(weights), Snapshot(weights)]
                 graph.borrow(self._snapshots[0])  # and give back the memory that it was traced with
                 self._graph = graph
-                _give_back()
+                give_back()
 
     def submit(self, graph: Graph, weights: Weights, card: Card) -> None:
         """Copy the weights and have them published. Blocks only for the copy."""
@@ -188,12 +187,6 @@ class Publisher:
             self.store.prune(self._keep, best=self._best)
         except StoreError as error:
             log.warning("exportweb: old versions could not be deleted, which is tried again after the next one: %s", error)
-
-
-def _give_back() -> None:
-    """Return freed memory to the system, where the C library keeps it (glibc): tracing takes several times the weights."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _what(card: Card) -> str:

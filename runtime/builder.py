@@ -19,6 +19,7 @@ from exportweb import artifact as artifacts
 from exportweb.card import Card
 from exportweb.errors import ArtifactError, CardError, ExportwebError, Rejected
 from exportweb.folder import hold
+from exportweb.memory import give_back
 from exportweb.priority import yield_cpus
 from exportweb.runtime import verify
 from exportweb.runtime.history import History, Kind, VersionInfo
@@ -234,10 +235,11 @@ class Builder:
     def _built(self, candidate: Candidate, card: Card, number: int) -> Live | None:
         """Load, check the golden sample, warm; None if the builder is stopped meanwhile."""
         predictor, plan = self._loader.load(candidate.path, card)
-        verify.golden(predictor)
-        for _ in verify.warm(predictor, plan.max_batch):
-            if self._stop.is_set():
-                return None
+        for one in predictor.each():
+            verify.golden(one)
+            for _ in verify.warm(one, plan.max_batch if self.serving or one.device != "cpu" else 1):  # the first one is waited for
+                if self._stop.is_set():
+                    return None
         return Live(predictor, number, plan)
 
     def _unchanged(self, candidate: Candidate, error: Exception) -> bool:
@@ -307,6 +309,7 @@ class Builder:
                 pass
             if live.drained.is_set():
                 live.release()
+        give_back()  # what building took, and what the version before held
 
 
 def _same_file(one: Candidate, other: Candidate) -> bool:

@@ -10,10 +10,12 @@ from collections.abc import Callable, Hashable
 from exportweb import artifact as artifacts
 from exportweb.card import Card
 from exportweb.errors import ExportwebError
+from exportweb.memory import give_back
+from exportweb.runtime import verify
 from exportweb.runtime.image_reader import Decode
 from exportweb.runtime.jobs import Live, Plan
 from exportweb.runtime.predictor import Predictor
-from exportweb.runtime.tuner import BUDGET, Tuner, Tuning
+from exportweb.runtime.tuner import BUDGET, DEFAULT_BATCH_GPU, Tuner, Tuning
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +26,8 @@ class Loader:
     """Loads the versions of one model on `device` for a machine of `cpus` CPUs.
 
     `threads` a run and `max_batch` images a run are what the user decided; where they are 0, a graph is measured for up to `budget` seconds
-    (0: never; runs on the CPU then have one thread and up to 4 images, on a GPU 32).
+    (0: never; runs on the CPU then have one thread and up to 4 images, on a GPU 32). `gpu_mem_limit` is in bytes, for each version and
+    GPU; `cuda_graphs` allows them where they are measured to gain.
     """
 
     def __init__(
@@ -34,11 +37,15 @@ class Loader:
         device: str = "auto",
         threads: int = 0,
         max_batch: int = 0,
+        gpu_mem_limit: int = 0,
+        cuda_graphs: bool = True,
         decoding: Decode = "exact",
         budget: float = BUDGET,
     ) -> None:
         self._device = device
-        self._decoding = decoding
+        self._gpu_mem_limit = gpu_mem_limit
+        self._graphs = verify.batch_sizes(max_batch or DEFAULT_BATCH_GPU) if cuda_graphs else []
+        self._decoding: Decode = decoding
         self._tuner = Tuner(cpus=cpus, threads=threads, max_batch=max_batch, budget=budget)
 
     def load(self, path: str | os.PathLike[str], card: Card) -> tuple[Predictor, Plan]:
@@ -74,9 +81,21 @@ class Loader:
                 chosen = chosen.beside(loaded[tuning.alone])
             live.run_as(chosen, _plan(chosen, tuning))
             log.info("%s: %s", predictor.card.name, tuning)
+            loaded.clear()
+            del chosen, predictor
+            give_back()  # what the others took
 
     def _load(self, path: str | os.PathLike[str], card: Card, threads: int) -> Predictor:
-        return Predictor.load(path, device=self._device, threads=threads, decoding=self._decoding, card=card)
+        return Predictor.load(
+            path,
+            device=self._device,
+            threads=threads,
+            memory_limit=self._gpu_mem_limit,
+            graphs=self._graphs,
+            decoding=self._decoding,
+            card=card,
+            verified=True,  # by the builder, before it looked at the card
+        )
 
 
 def _plan(predictor: Predictor, tuning: Tuning) -> Plan:

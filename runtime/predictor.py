@@ -15,11 +15,11 @@ from exportweb import artifact as artifacts
 from exportweb.artifact import Artifact
 from exportweb.card import ROLES, Card
 from exportweb.errors import ArtifactError, BadInput, CardError
-from exportweb.runtime import tasks
+from exportweb.runtime import devices, tasks
 from exportweb.runtime.array_reader import ArrayReader
 from exportweb.runtime.image_reader import Decode, ImageReader
 from exportweb.runtime.reader import Prepared, Reader, Row
-from exportweb.runtime.session import OnnxSession
+from exportweb.runtime.session import Session
 
 MAX_PIXELS = 50_000_000
 
@@ -37,7 +37,7 @@ class Predictor:
     Raises `CardError` if card and graph don't fit each other.
     """
 
-    def __init__(self, card: Card, session: OnnxSession, *, alone: OnnxSession | None = None, decoding: Decode = "exact") -> None:
+    def __init__(self, card: Card, session: Session, *, alone: Session | None = None, decoding: Decode = "exact") -> None:
         self.card = card
         self.session = session
         self.alone = alone or session
@@ -64,22 +64,28 @@ class Predictor:
         *,
         device: str = "auto",
         threads: int = 0,
+        memory_limit: int = 0,
+        graphs: Sequence[int] = (),
         decoding: Decode = "exact",
         card: Card | None = None,
+        verified: bool = False,
     ) -> Predictor:
-        """Load an artifact whose bytes match the digest in its card.
+        """Load an artifact whose bytes match the digest in its card; `verified` says that they were compared already.
 
-        `device` and `threads` are those of `OnnxSession`, `decoding` is as above; `card` is for an ONNX file without one (see
+        `device` is that of `OnnxSession`, or several GPUs: ``"cuda:0,cuda:1"``, ``"cuda:all"``. `threads` and `memory_limit` are those of
+        `OnnxSession`, `graphs` that of `devices.load`, `decoding` is as above; `card` is for an ONNX file without one (see
         `card_for_onnx`), and goes before the one that a file has.
 
         Raises `ArtifactError`, `CardError`, `DeviceError`, or `OSError` if the file can't be read.
         """
         artifact = read(path)
-        artifacts.verify(artifact)
+        if not verified:
+            artifacts.verify(artifact)
         card = card or artifact.card
         if card is None:
             raise CardError(no_card(path))
-        return cls(card, OnnxSession(path, device=device, threads=threads), decoding=decoding)
+        session = devices.load(path, device=device, threads=threads, memory_limit=memory_limit, graphs=graphs)
+        return cls(card, session, decoding=decoding)
 
     def beside(self, alone: Predictor) -> Predictor:
         """Return this version as a predictor that runs in the other's session where nothing else runs."""
@@ -92,8 +98,13 @@ class Predictor:
 
     @property
     def device(self) -> str:
-        """Where the graph runs: ``"cpu"`` or ``"cuda:N"``."""
+        """Where the graph runs: ``"cpu"`` or ``"cuda:N"``, several with commas."""
         return self.session.device
+
+    def each(self) -> list[Predictor]:
+        """Return a predictor for each device that this one runs on, to warm and check them one by one."""
+        sessions = devices.split(self.session)
+        return [self] if len(sessions) == 1 else [Predictor(self.card, one, decoding=self.decoding or "exact") for one in sessions]
 
     @property
     def takes(self) -> Literal["image", "arrays"]:
@@ -131,7 +142,7 @@ class Predictor:
             rows.update(zip(group, self._run([batch[i] for i in group], self.alone if alone else self.session), strict=True))
         return [rows[i] for i in range(len(batch))]
 
-    def _run(self, batch: Sequence[Prepared], session: OnnxSession) -> list[Row]:
+    def _run(self, batch: Sequence[Prepared], session: Session) -> list[Row]:
         inputs = self._reader.feed(batch)
         try:
             outputs = session.run(inputs, self.task.outputs)

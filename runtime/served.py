@@ -21,9 +21,10 @@ from exportweb.runtime.workers import Workers
 class ServedModel:
     """One model, served from a file or the folder of a store, which may still be empty or not there yet.
 
-    `device` is that of `OnnxSession`. `threads` is how many one run may use on the CPU, `max_batch` the most images in one run; 0 is what
-    is quickest here, measured for `tuning_budget` seconds at most, once the first version serves. `max_queue` is how many requests may
-    wait; `max_pixels` the largest image, or the most values of arrays; `decoding` how JPEGs are decoded (see
+    `device` is that of `Predictor.load`; `gpu_mem_limit` how many bytes of a GPU's memory a version may take (0: all); `cuda_graphs`
+    whether it may use those where they are measured to be faster. `threads` is how many one run may use on the CPU, `max_batch` the most
+    images in one run; 0 is what is quickest here, measured for `tuning_budget` seconds at most, once the first version serves. `max_queue`
+    is how many requests may wait; `max_pixels` the largest image, or the most values of arrays; `decoding` how JPEGs are decoded (see
     `Predictor`); `keep_loaded` how many versions stay loaded, the running one included. `card` describes an ONNX file that has none
     (see `card_for_onnx`). `workers` are threads that several models share fairly; without them a model has its own.
 
@@ -39,6 +40,8 @@ class ServedModel:
         device: str = "auto",
         threads: int = 0,
         max_batch: int = 0,
+        gpu_mem_limit: int = 0,
+        cuda_graphs: bool = True,
         max_queue: int = 256,
         max_pixels: int = MAX_PIXELS,
         keep_loaded: int = 1,
@@ -49,7 +52,14 @@ class ServedModel:
     ) -> None:
         self._workers = workers or Workers()
         loader = Loader(
-            cpus=self._workers.count, device=device, threads=threads, max_batch=max_batch, decoding=decoding, budget=tuning_budget
+            cpus=self._workers.count,
+            device=device,
+            threads=threads,
+            max_batch=max_batch,
+            gpu_mem_limit=gpu_mem_limit,
+            cuda_graphs=cuda_graphs,
+            decoding=decoding,
+            budget=tuning_budget,
         )
         self._history = History()
         self._listeners = Listeners()

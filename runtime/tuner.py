@@ -24,6 +24,9 @@ BUDGET = 2.0
 MAX_BATCH, MAX_BATCH_GPU = 16, 64
 """The most images a run that are tried."""
 
+DEFAULT_BATCH, DEFAULT_BATCH_GPU = 4, 32
+"""The most images a run where nothing was measured."""
+
 _RUNS_ON_GPU = 2  # one computes while the other's images are copied
 _SLICE = 0.1  # seconds of one measurement, where a run doesn't take longer
 _WORTH = 0.03  # what more images or threads have to gain: less is noise, and who comes early to a batch waits for the others
@@ -91,8 +94,10 @@ class Tuner:
     def default(self, predictor: Predictor) -> Tuning:
         """Return how a graph is run that wasn't measured."""
         on_cpu = predictor.device == "cpu"
-        runs = max(1, self._cpus // self.threads) if on_cpu else _RUNS_ON_GPU
-        return Tuning(runs, self.threads, predictor.max_batch or self._max_batch or (4 if on_cpu else 32), self.threads)
+        runs = max(1, self._cpus // self.threads) if on_cpu else _RUNS_ON_GPU * len(predictor.each())
+        return Tuning(
+            runs, self.threads, predictor.max_batch or self._max_batch or (DEFAULT_BATCH if on_cpu else DEFAULT_BATCH_GPU), self.threads
+        )
 
     def tune(
         self, graph: Hashable, predictor: Predictor, load: Callable[[int], Predictor], *, disturbed: Callable[[], bool]

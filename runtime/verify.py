@@ -45,13 +45,17 @@ def golden(predictor: Predictor) -> None:
         raise Rejected(f"Its golden sample can't be run: {error}") from error
 
 
+def batch_sizes(max_batch: int) -> list[int]:
+    """Return the batch sizes that are powers of two up to `max_batch`, and `max_batch`."""
+    return sorted({max_batch, *(1 << i for i in range(max_batch.bit_length()))})
+
+
 def warm(predictor: Predictor, max_batch: int) -> Iterator[int]:
-    """Run every batch size that is a power of two up to `max_batch`, and `max_batch`; yield each after its run.
+    """Run each of `batch_sizes`; yield it after its run.
 
     The caller may stop between two of them. Raises `Rejected` if one can't be run.
     """
-    sizes = sorted({max_batch, *(1 << i for i in range(max_batch.bit_length()))})
-    for size in sizes:
+    for size in batch_sizes(max_batch):
         try:
             predictor.infer(predictor.blank(size))
         except ExportwebError as error:

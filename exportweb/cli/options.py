@@ -6,13 +6,23 @@ import re
 
 import click
 
-_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
+_DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?|cuda:all|cuda(:\d+)?(,cuda(:\d+)?)+")
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgt])?(i)?b?)", re.IGNORECASE)
 
 
 def _check_device(ctx: click.Context, param: click.Parameter, value: str) -> str:
     if not _DEVICE.fullmatch(value):
-        raise click.BadParameter(f"{value!r} should be auto, cpu, cuda or cuda:N.")
+        raise click.BadParameter(f"{value!r} should be auto, cpu, cuda or cuda:N; several GPUs are cuda:0,cuda:1 or cuda:all.")
     return value
+
+
+def size(ctx: click.Context, param: click.Parameter, value: str) -> int:
+    """Read a number of bytes; a click callback."""
+    match = _SIZE.fullmatch(value.strip())
+    if match is None:
+        raise click.BadParameter(f"{value!r} should be a number of bytes, such as 4000000000, 4GB or 3.5GiB.")
+    power = " kmgt".index((match[2] or " ").lower())
+    return int(float(match[1]) * (1024 if match[3] else 1000) ** power)
 
 
 def numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[float, ...] | None:
@@ -39,7 +49,7 @@ DEVICE = click.option(
     "--device",
     default="auto",
     show_default=True,
-    metavar="auto|cpu|cuda[:N]",
+    metavar="auto|cpu|cuda[:N]|cuda:all",
     callback=_check_device,
-    help="Where to run the model.",
+    help="Where to run the model; cuda is the first GPU, cuda:0,cuda:1 are two, cuda:all are all.",
 )

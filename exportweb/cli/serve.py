@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from exportweb.cli.options import DEVICE, numbers
+from exportweb.cli.options import DEVICE, numbers, size
 from exportweb.cli.paths import by_name, named_location, refuse_torchscript
 from exportweb.cli.table import metrics
 
@@ -45,6 +45,14 @@ _INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"
     default=2.0,
     help="Seconds in which that may be measured, once the first version serves and nothing is asked; 0: not at all.",
 )
+@click.option(
+    "--gpu-mem-limit",
+    callback=size,
+    default="0",
+    metavar="SIZE",
+    help="What each version may take of a GPU's memory, such as 4GB; 0: all. Two versions are loaded in a swap.",
+)
+@click.option("--cuda-graphs/--no-cuda-graphs", default=True, help="Whether CUDA graphs may be used where they are measured to be faster.")
 @click.option("--keep-loaded", type=click.IntRange(min=1), default=1, help="Versions that stay loaded and can be asked by ?version=.")
 @click.option("--max-queue", type=click.IntRange(min=1), default=256, help="Requests that may wait for a model; beyond them 503.")
 @click.option(
@@ -84,6 +92,8 @@ def command(
     max_batch: int,
     threads: int,
     tune: float,
+    gpu_mem_limit: int,
+    cuda_graphs: bool,
     keep_loaded: int,
     max_queue: int,
     timeout: float,
@@ -117,6 +127,8 @@ def command(
             threads=threads,
             tuning_budget=tune,
             max_batch=max_batch,
+            gpu_mem_limit=gpu_mem_limit,
+            cuda_graphs=cuda_graphs,
             max_queue=max_queue,
             max_pixels=max_pixels,
             keep_loaded=keep_loaded,

@@ -1,4 +1,4 @@
-"""How a model is run: measured on what it does here, not guessed."""
+"""How a model is run: by what it does here, not by a guess."""
 
 from __future__ import annotations
 
@@ -8,80 +8,110 @@ from typing import Any
 
 import pytest
 
-from exportweb.runtime.tuner import Trial, Tuner, Tuning
+from exportweb.runtime import Predictor, ServedModel
+from exportweb.runtime.tuner import Trial, Tuner, Tuning, _Bench
+from versions import Artifacts
 
-CARD = type("Card", (), {"name": "toy"})
 
-
-class Toy:
-    """What a tuner asks of a predictor: runs that take as long as they are told to, without a CPU, so that any number of them fits."""
+class Machine:
+    """What a tuner finds out, without the noise of finding it out: how many seconds a run of a number of threads takes for a batch."""
 
     device = "cpu"
     max_batch: int | None = None
-    card = CARD
 
-    def __init__(self, seconds: Callable[[int], float]) -> None:
+    def __init__(self, seconds: Callable[[int, int], float]) -> None:
         self.seconds = seconds
 
-    def blank(self, count: int) -> list[None]:
-        return [None] * count
-
-    def infer(self, batch: list[Any]) -> None:
-        time.sleep(self.seconds(len(batch)))
+    def each(self) -> list[Machine]:
+        return [self]
 
 
-def tune(tuner: Tuner, narrow: Toy, wide: Toy, *, disturbed: bool = False) -> Tuning | None:
-    return tuner.tune("graph", narrow, lambda threads: wide, disturbed=lambda: disturbed)  # type: ignore[arg-type, return-value]
+@pytest.fixture(autouse=True)
+def _exact(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    if "artifacts" in request.fixturenames:
+        return  # it is really measured
+
+    def rate(self: _Bench, machine: Any, runs: int, threads: int, batch: int) -> float:
+        found = runs * batch / machine.seconds(threads, batch)
+        self.trials.append(Trial(runs, threads, batch, found))
+        self._start -= max(0.1, batch / found)  # that much of its budget is gone
+        return found
+
+    monkeypatch.setattr(_Bench, "rate", rate)
 
 
-def test_a_small_model_is_run_in_batches() -> None:
-    tuning = tune(Tuner(cpus=2), Toy(lambda n: 0.01 + 0.0001 * n), Toy(lambda n: 0.01 + 0.0001 * n))
+def tune(tuner: Tuner, machine: Machine, *, graph: str = "graph") -> Tuning | None:
+    return tuner.tune(graph, machine, lambda threads: machine, disturbed=lambda: False)  # type: ignore[arg-type, return-value]
+
+
+def test_a_small_model_is_run_in_batches_and_alone_as_ever() -> None:
+    tuning = tune(Tuner(cpus=2), Machine(lambda threads, batch: 0.010 + 0.001 * batch))
     assert tuning is not None
-    assert (tuning.runs, tuning.threads, tuning.alone) == (2, 1, 1)
-    assert tuning.batch >= 4
-    assert tuning.trials[0] == Trial(1, 1, 1, tuning.trials[0].rate)
+    assert (tuning.runs, tuning.threads, tuning.alone, tuning.batch) == (2, 1, 1, 16)
 
 
 def test_a_big_model_gets_no_batches_and_a_session_for_runs_that_are_alone() -> None:
-    tuning = tune(Tuner(cpus=2), Toy(lambda n: 0.05 * n**2), Toy(lambda n: 0.03 * n**2))
+    tuning = tune(Tuner(cpus=2), Machine(lambda threads, batch: 0.05 * batch / threads**0.7))
     assert tuning is not None
     assert (tuning.runs, tuning.threads, tuning.alone, tuning.batch) == (2, 1, 2, 1)
-    assert "2 when alone" in str(tuning)
+    assert "1 threads (2 when alone)" in str(tuning)
 
 
 def test_runs_that_share_all_cores_are_chosen_where_they_do_more() -> None:
-    tuning = tune(Tuner(cpus=2), Toy(lambda n: 0.05 * n), Toy(lambda n: 0.01 * n))
+    tuning = tune(Tuner(cpus=4), Machine(lambda threads, batch: 0.05 * batch / threads**1.2))
     assert tuning is not None
-    assert (tuning.runs, tuning.threads, tuning.alone) == (1, 2, 2)
+    assert (tuning.runs, tuning.threads, tuning.alone) == (1, 4, 4)
+
+
+def test_a_graph_that_takes_one_image_is_given_one() -> None:
+    machine = Machine(lambda threads, batch: 0.01)
+    machine.max_batch = 1
+    tuning = tune(Tuner(cpus=2), machine)
+    assert tuning is not None
+    assert tuning.batch == 1
 
 
 def test_what_was_measured_is_remembered_for_the_graph() -> None:
-    tuner, toy = Tuner(cpus=2), Toy(lambda n: 0.002 * n)
+    tuner, machine = Tuner(cpus=2), Machine(lambda threads, batch: 0.01 * batch)
     assert tuner.known("graph") is None
-    tuning = tune(tuner, toy, toy)
+    tuning = tune(tuner, machine)
     assert tuner.known("graph") is tuning
-    assert tune(tuner, toy, toy) is None  # there is nothing to measure any more
-    assert tuner.known("another") is None
-
-
-def test_what_was_disturbed_is_not_believed() -> None:
-    tuner, toy = Tuner(cpus=2), Toy(lambda n: 0.002 * n)
-    assert tune(tuner, toy, toy, disturbed=True) is None
-    assert tuner.known("graph") is None
+    assert tune(tuner, machine) is None  # there is nothing to measure any more
+    assert tune(tuner, machine, graph="another") is not None
 
 
 @pytest.mark.parametrize("options", [{"budget": 0}, {"threads": 2, "max_batch": 4}])
 def test_nothing_is_measured_where_the_user_decided(options: dict[str, Any]) -> None:
-    tuner, toy = Tuner(cpus=2, **options), Toy(lambda n: pytest.fail("it was run"))
-    assert tune(tuner, toy, toy) is None
-    default = tuner.default(toy)  # type: ignore[arg-type]
-    assert (default.runs, default.batch) == ((1, 4) if options.get("threads") else (2, 4))
+    tuner, machine = Tuner(cpus=2, **options), Machine(lambda threads, batch: pytest.fail("it was run"))
+    assert tune(tuner, machine) is None
+    default = tuner.default(machine)  # type: ignore[arg-type]
+    assert (default.runs, default.threads, default.batch) == ((1, 2, 4) if "threads" in options else (2, 1, 4))
 
 
-def test_a_measurement_keeps_to_its_budget() -> None:
-    toy = Toy(lambda n: 0.4 * n)
-    start = time.perf_counter()
-    tuning = tune(Tuner(cpus=2, budget=1.0), toy, toy)
+def test_what_the_budget_has_no_room_for_is_not_tried() -> None:
+    tuning = tune(Tuner(cpus=2, budget=1.0), Machine(lambda threads, batch: 0.4 * batch))
     assert tuning is not None
-    assert tuning.batch == 1  # batches were not even tried
-    assert time.perf_counter() - start < 4 * tuning.seconds  # it says how long it took
+    assert {trial.batch for trial in tuning.trials} == {1}
+
+
+def test_a_served_model_is_measured_once_it_serves_and_says_so(artifacts: Artifacts, tmp_path: Any) -> None:
+    model = ServedModel(artifacts.write(tmp_path / "model.onnx"), device="cpu", tuning_budget=0.5)
+    model.start(wait=True)
+    try:
+        deadline = time.monotonic() + 30
+        while model.tuning is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        tuning, stats = model.tuning, model.stats()
+        assert tuning is not None
+        assert tuning.trials
+        assert all(trial.rate > 0 for trial in tuning.trials)
+        assert (stats["max_runs"], stats["threads"], stats["max_batch"]) == (tuning.runs, tuning.threads, tuning.batch)
+    finally:
+        model.close()
+
+
+def test_what_was_disturbed_is_not_believed(artifacts: Artifacts, tmp_path: Any) -> None:
+    predictor = Predictor.load(artifacts.write(tmp_path / "model.onnx"), device="cpu", threads=1)
+    tuner = Tuner(cpus=2, budget=0.5)
+    assert tuner.tune("graph", predictor, lambda threads: predictor, disturbed=lambda: True) is None
+    assert tuner.known("graph") is None

@@ -1,0 +1,157 @@
+"""A GPU: images a second against bare ONNX Runtime at its best batch size, what a client feels of swaps, memory over a hundred of them.
+
+    python benchmarks/gpu.py [--device cuda] [--seconds 120] [--swaps 100] [MODEL]
+
+Needs an NVIDIA GPU, onnxruntime-gpu and wrk; `--device cpu` tries the script itself on a machine without one, and its figures say nothing
+of a GPU. The limit is a loop of runs on arrays that are ready, of the batch size and the number of threads that suit it best. The server
+gets JPEGs of the model's own size: decoding larger ones is the CPU's work, which a GPU waits for.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+from exportweb import Store
+from exportweb.runtime import cuda, devices
+from exportweb.runtime.session import OnnxSession, parse_device
+from measure import table
+from serve import launch, wrk
+from swap import measure, publish, two_versions
+
+SIZES = (1, 2, 4, 8, 16, 32, 64)
+ROUNDS, SECONDS = 3, 3.0
+SETTLED = 20  # swaps after which memory should not grow any more
+Run = Callable[[dict[str, Any]], object]
+
+
+def rate(run: Run, batch: dict[str, Any], threads: int) -> float:
+    """Images a second of so many threads that run a batch over and over."""
+
+    def loop(_: int) -> int:
+        count = 0
+        while time.perf_counter() < end:
+            run(batch)
+            count += 1
+        return count
+
+    run(batch)
+    with ThreadPoolExecutor(threads) as pool:
+        start = time.perf_counter()
+        end = start + SECONDS
+        runs = sum(pool.map(loop, range(threads)))
+        return runs * len(batch["image"]) / (time.perf_counter() - start)
+
+
+def bare(path: Path, device: str) -> Run:
+    """ONNX Runtime by hand, as its documentation has it."""
+    kind, index = parse_device(device)
+    chosen: list[Any] = [(cuda.PROVIDER, {"device_id": str(index), "cudnn_conv_algo_search": "HEURISTIC"})] if kind == "cuda" else []
+    session = onnxruntime.InferenceSession(path, providers=[*chosen, "CPUExecutionProvider"])
+    if chosen and cuda.PROVIDER not in session.get_providers():
+        sys.exit("ONNX Runtime fell back to the CPU.")
+    return lambda batch: session.run(None, batch)
+
+
+def throughput(path: Path, device: str, folder: Path, name: str) -> list[str]:
+    """Our session and our server against the limit, in rounds."""
+    limit = bare(path, device)
+    (port,) = OnnxSession(path, device="cpu", optimize=False).inputs
+    sides = [side or 224 for side in port.shape[1:]]
+    batches = {size: {"image": np.random.default_rng(0).integers(0, 255, (size, *sides), np.uint8)} for size in SIZES}
+    tried = {(size, threads): rate(limit, batch, threads) for size, batch in batches.items() for threads in (1, 2)}
+    size, threads = max(tried, key=lambda key: tried[key])
+    ours = devices.load(path, device=device, threads=0 if device == "cpu" else 1, graphs=[s for s in SIZES if s <= size])
+    recorded = isinstance(ours, OnnxSession) and ours.recorded
+    photo = folder / "photo.jpg"
+    Image.fromarray(batches[1]["image"][0]).save(photo, quality=90)
+    server = launch(path, device=device)
+    shares: dict[str, list[float]] = {"session": [], "server": []}
+    for _ in range(ROUNDS):
+        most = rate(limit, batches[size], threads)
+        shares["session"].append(rate(ours.run, batches[size], 2) / most)
+        shares["server"].append(wrk(server.url, photo, 4 * size)[0] / most)
+    server.close()
+    cells = [f"**{statistics.median(values):.2f}**" for values in shares.values()]
+    return [name, f"{tried[size, threads]:.0f}", f"{size} x {threads}", "yes" if recorded else "no", *cells]
+
+
+def memory(name: str, device: str, folder: Path, swaps: int) -> list[str]:
+    """What the server and the GPU hold after the first swaps and after the last."""
+    store = Store(folder / "store")
+    versions = two_versions(name, folder)
+    publish(store, versions[0])
+    server = launch(store.folder, device=device)
+    held = []
+    for count in range(1, swaps + 1):
+        number = publish(store, versions[count % 2])
+        store.prune(3)
+        while json.loads(read(f"{server.url}/model"))["version"] != number:
+            time.sleep(0.05)
+        time.sleep(0.3)  # the version before is let go of
+        held.append((resident(server.url), used(device)))
+    server.close()
+    settled, last = held[min(SETTLED, swaps) - 1], held[-1]
+    ratios = [f"**{b / a:.2f}x**" if a else "-" for a, b in zip(settled, last, strict=True)]
+    return [name, str(swaps), f"{settled[0] / 1e6:.0f}", f"{last[0] / 1e6:.0f}", ratios[0], f"{last[1] / 1e6:.0f}", ratios[1]]
+
+
+def read(url: str) -> str:
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        return str(answer.read(), "utf-8")
+
+
+def resident(url: str) -> float:
+    """Bytes that the server's process holds."""
+    found = re.search(r"^process_resident_memory_bytes (\S+)", read(f"{url}/metrics"), re.MULTILINE)
+    return float(found[1]) if found else 0.0
+
+
+def used(device: str) -> float:
+    """Bytes of a GPU's memory that are in use."""
+    kind, index = parse_device(device)
+    if kind != "cuda":
+        return 0.0
+    words = ["nvidia-smi", f"--id={index}", "--query-gpu=memory.used", "--format=csv,noheader,nounits"]
+    return float(subprocess.run(words, capture_output=True, text=True, check=True).stdout) * (1 << 20)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", nargs="?", default="resnet50")
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--seconds", type=float, default=120)
+    parser.add_argument("--swaps", type=int, default=100)
+    options = parser.parse_args()
+    if options.device != "cpu" and not cuda.count():
+        sys.exit("This benchmark needs an NVIDIA GPU, and the driver finds none here; --device cpu only tries the script.")
+    show = table if options.device != "cpu" else lambda _, *columns: print(*columns, sep="\n")
+    with tempfile.TemporaryDirectory() as folder_name:
+        folder = Path(folder_name)
+        path = two_versions(options.model, folder)[0]
+        header = ["model", "limit, images/s", "batch x threads", "CUDA graphs", "session / limit", "server / limit"]
+        show("Serving on a GPU", header, [throughput(path, options.device, folder, options.model)])
+        header = ["model", "swaps", f"resident after {SETTLED}, MB", "after the last", "ratio", "GPU after the last, MB", "ratio"]
+        show("Memory through swaps on a GPU", header, [memory(options.model, options.device, folder, options.swaps)])
+    header = ["model", "most, images/s", "asked", "failed", "swaps", "p50 far / near, ms", "p99", "p99.9", "p99 near / far"]
+    row = measure(options.model, seconds=options.seconds, every=5, share=0.7, device=options.device)
+    show("Through swaps on a GPU", header, [row])
+
+
+if __name__ == "__main__":
+    main()
