@@ -16,7 +16,7 @@ from exportweb.errors import CardError
 
 FORMAT = 1
 
-Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
+Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos", "linear"]
 Resize = Literal["shortest", "bounded", "cover", "contain", "exact", "none"]
 
 
@@ -35,6 +35,9 @@ class ImageInput(msgspec.Struct, frozen=True, kw_only=True):
     - ``"contain"``: the image is scaled, ratio kept, until it just fits inside both of them; sides are rounded.
     - ``"exact"``: both are taken as they are; the ratio changes.
     - ``"none"``: no resize.
+
+    `interpolation` is Pillow's, whose filters grow with what they shrink, or ``"linear"``, OpenCV's INTER_LINEAR, which looks at four
+    pixels however much the image shrinks (within 1 of OpenCV's value).
 
     `dtype` ``"uint8"`` with `layout` ``"NHWC"`` is what exportweb's own exporters write: the graph normalises, and `mean` and
     `std` only tell the reader how. With ``"float32"`` (a foreign graph) the runtime computes ``(x / 255 - mean) / std`` itself.
@@ -67,13 +70,14 @@ ROLES: dict[str, int] = {
     "boxes": 2,  # float32 [D, 4]: x0, y0, x1, y1 in pixels of the graph's input
     "scores": 1,  # float32 [D], 0 to 1
     "classes": 1,  # int64 [D]: places in the card's labels
-    "detections": 2,  # float32 [D, 6]: a box, its score and its class
+    "detections": 2,  # float32 [D, 6 + M]: a box, its score and its class, and M more numbers
     "masks": 3,  # float32 [D, M, M]: probabilities inside the box
     "image-masks": 3,  # [D, h, w]: probabilities, or whether, over the whole input of the graph
     "keypoints": 3,  # float32 [D, K, 3]: x, y in pixels of the graph's input, and a score
     "keypoint-heatmaps": 4,  # float32 [D, K, S, S]: logits inside the box
     "semantic": 3,  # float32 [C, h, w]: logits or probabilities of each class over the whole input of the graph
-    "yolo": 2,  # float32 [4 + C, A]: centre, width and height in pixels of the graph's input, and the score of each class
+    "yolo": 2,  # float32 [4 + C + M, A]: centre, width and height in pixels of the graph's input, the score of each class, and M more
+    "prototypes": 3,  # float32 [M, h, w] over the whole input of the graph: a mask's logits are their sum, times those M numbers
 }
 """The dimensions that an output of each role has for one image. One that has them answers for the one image that the graph takes; one
 with another in front answers for a batch. ``"tensor"``, any array of a model that takes arrays, has none of its own.
@@ -128,7 +132,8 @@ class Golden(msgspec.Struct, frozen=True, kw_only=True):
     """One batch of graph inputs with the outputs that the training framework itself computed for these weights.
 
     Of an int8 graph, whose answers are its own, the outputs are those that ONNX Runtime computed when it was quantised.
-    An output passes when ``max|got - expected| <= tolerance * max(1, max|expected|)``.
+    An output passes when ``max|got - expected| <= tolerance * max(1, max|expected|)``; of objects that were detected, that is what their
+    counterparts may be off, in whatever order they come (see `exportweb.runtime.matching`).
     """
 
     inputs: dict[str, Tensor]

@@ -39,7 +39,7 @@ class Preprocess:
             if count != input.channels and not (name == "fill" and count == 1):
                 raise CardError(f"The card's input has colour {input.color} but {count} values in {name!r}.")
         self.input = input
-        self._resample = Image.Resampling[input.interpolation.upper()]
+        self._resample = None if input.interpolation == "linear" else Image.Resampling[input.interpolation.upper()]
         self._mode: Any = "L" if input.color == "L" else "RGB"
         fill = input.fill * (input.channels // len(input.fill))
         self._fill: Any = fill[0] if input.channels == 1 else fill[::-1] if input.color == "BGR" else fill
@@ -59,7 +59,7 @@ class Preprocess:
         is resized to, so that the filter of that resize still decides what is seen. None where it isn't resized, or by a filter that takes
         pixels whole: then which ones there are decides.
         """
-        if self.input.resize == "none" or self.input.interpolation in ("nearest", "box"):
+        if self.input.resize == "none" or self.input.interpolation in ("nearest", "box", "linear"):
             return None
         resized = resized_size(self.input, width, height)
         return _SPARE * resized[0], _SPARE * resized[1]
@@ -77,7 +77,9 @@ class Preprocess:
         grey = image.mode in _GREY or image.mode.startswith("I;16")
         window = max(left, 0), max(top, 0), min(left + target_width, size[0]), min(top + target_height, size[1])
         image = convert(image, "L" if grey else self._mode)
-        image = convert(resize_window(image, size, window, self._resample), self._mode)
+        image = convert(
+            _sampled(image, size).crop(window) if self._resample is None else resize_window(image, size, window, self._resample), self._mode
+        )
         if image.size != (target_width, target_height):
             canvas = Image.new(self._mode, (target_width, target_height), self._fill)
             canvas.paste(image, (max(-left, 0), max(-top, 0)))
@@ -97,6 +99,12 @@ class Preprocess:
         for channel, table in enumerate(self._table):
             np.take(table, pixels.take(channel, axis), out=np.moveaxis(out, axis, 0)[channel])
         return out
+
+
+def _sampled(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Resize to `size` (width, height) by the four pixels around each place, as OpenCV's INTER_LINEAR."""
+    steps = image.width / size[0], 0, 0, 0, image.height / size[1], 0
+    return image.transform(size, Image.Transform.AFFINE, steps, Image.Resampling.BILINEAR)
 
 
 def _normalised(mean: tuple[float, ...], std: tuple[float, ...]) -> npt.NDArray[np.float32]:

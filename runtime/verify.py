@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from exportweb.card import ROLES
 from exportweb.errors import ExportwebError, Rejected
-from exportweb.runtime import tensors
+from exportweb.runtime import matching, tensors
 from exportweb.runtime.predictor import Predictor
 
 log = logging.getLogger(__name__)
@@ -37,8 +38,16 @@ def golden(predictor: Predictor) -> None:
         inputs = {name: tensors.decode(tensor) for name, tensor in card.golden.inputs.items()}
         got_all = predictor.session.run(inputs, list(card.golden.outputs))
         tolerance = card.golden.tolerance * (CUDA_SLACK if predictor.device != "cpu" else 1.0)
-        for name, tensor in card.golden.outputs.items():
-            _compare(name, got_all[name], tensors.decode(tensor), tolerance)
+        expected = {name: tensors.decode(tensor) for name, tensor in card.golden.outputs.items()}
+        objects = {output.role: output.name for output in card.outputs if output.role in matching.ROLES and output.name in expected}
+        if not objects.keys() & {"boxes", "detections"}:
+            objects = {}
+        for name in expected.keys() - set(objects.values()):
+            _compare(name, got_all[name], expected[name], tolerance)
+        if objects:
+            _match(
+                {role: got_all[name] for role, name in objects.items()}, {role: expected[name] for role, name in objects.items()}, tolerance
+            )
     except Rejected:
         raise
     except ExportwebError as error:
@@ -75,6 +84,16 @@ def _compare(name: str, got: NDArray[Any], expected: NDArray[Any], tolerance: fl
     allowed = tolerance * max(1.0, float(np.abs(want).max(initial=0.0)))
     if not off <= allowed:
         raise Rejected(f"Its golden sample failed: {name!r} is off by {off:.3g} from what its trainer computed; allowed is {allowed:.3g}.")
+
+
+def _match(got: Mapping[str, NDArray[Any]], expected: Mapping[str, NDArray[Any]], tolerance: float) -> None:
+    """Raise `Rejected` unless the same objects were found, by the rule in `exportweb.runtime.matching`; in whatever order."""
+    for role, array in got.items():
+        _finite(role, array)
+    for want, have in zip(matching.images(expected, ROLES), matching.images(got, ROLES), strict=True):
+        off = matching.difference(want, have, tolerance=tolerance)
+        if off is not None:
+            raise Rejected(f"Its golden sample failed: {off}, compared with what its trainer computed.")
 
 
 def _finite(name: str, got: NDArray[Any]) -> None:

@@ -101,24 +101,22 @@ def _predict(max_upload: int) -> Json:
     return {
         "summary": "Ask about one image, or about named arrays",
         "parameters": [
-            {
-                "name": "top_k",
-                "in": "query",
-                "description": "How many labels to answer with, the most likely first",
-                "schema": {"type": "integer", "minimum": 1},
-            },
-            {
-                "name": "version",
-                "in": "query",
-                "description": "A loaded version that should answer, instead of the newest; /versions lists them",
-                "schema": {"type": "integer", "minimum": 0},
-            },
-            {
-                "name": "format",
-                "in": "query",
-                "description": "How arrays are answered; npz also where Accept asks for application/x-npz",
-                "schema": {"enum": ["json", "npz"]},
-            },
+            _query(
+                "top_k", "How many labels, objects or regions to answer with at most, the first of them", {"type": "integer", "minimum": 1}
+            ),
+            _query(
+                "version",
+                "A loaded version that should answer, instead of the newest; /versions lists them",
+                {"type": "integer", "minimum": 0},
+            ),
+            _query("threshold", "The score from which on an object counts; 0.5 if not given", _SHARE),
+            _query("masks", "What masks are: a PNG in base64, COCO's run lengths, or left out", {"enum": ["png", "rle", "none"]}),
+            _query(
+                "format",
+                "How objects are answered: as JSON, a COCO dataset, YOLO's lines or VOC's XML; how arrays are: as JSON or npz, which "
+                "Accept can ask for, too, as application/x-npz",
+                {"enum": ["json", "coco", "yolo", "voc", "npz"]},
+            ),
         ],
         "requestBody": {
             "required": True,
@@ -135,10 +133,14 @@ def _predict(max_upload: int) -> Json:
         },
         "responses": {
             "200": {
-                "description": "Labels with their scores, sorted by score; or the outputs by name",
+                "description": "Labels with their scores, sorted by score; objects and regions; or the outputs by name",
                 "content": {
-                    "application/json": {"schema": {"anyOf": [_ref("Prediction"), _ref("Outputs")]}},
+                    "application/json": {"schema": {"anyOf": [_ref(name) for name in ("Prediction", "Objects", "Coco", "Outputs")]}},
                     "application/x-npz": {"schema": file},
+                    "application/xml": {"schema": {"type": "string", "description": "Objects as Pascal VOC annotates them"}},
+                    "text/plain": {
+                        "schema": {"type": "string", "description": "Objects as YOLO annotates them: class, x, y, width, height"}
+                    },
                 },
                 "headers": {
                     "X-Model-Version": {"description": "The version that answered", "schema": {"type": "integer"}},
@@ -148,6 +150,10 @@ def _predict(max_upload: int) -> Json:
             **{status: _error(text) for status, text in errors.items()},
         },
     }
+
+
+def _query(name: str, description: str, schema: Json) -> Json:
+    return {"name": name, "in": "query", "description": description, "schema": schema}
 
 
 def _events() -> Json:
@@ -192,8 +198,10 @@ def _object(required: Json, optional: Json | None = None) -> Json:
 _STRING: Json = {"type": "string"}
 _INTEGER: Json = {"type": "integer"}
 _NUMBER: Json = {"type": "number"}
+_INTEGERS: Json = {"type": "array", "items": _INTEGER}
 _STRINGS: Json = {"type": "array", "items": _STRING}
 _NUMBERS: Json = {"type": "array", "items": _NUMBER}
+_SHARE: Json = {"type": "number", "minimum": 0, "maximum": 1}
 _METRICS: Json = {"type": "object", "additionalProperties": {"type": ["number", "null"]}}
 
 
@@ -206,8 +214,41 @@ SCHEMAS: Json = {
     "Status": _object({"status": _STRING}),
     "Prediction": {
         "type": "array",
-        "items": _object({"label": _STRING, "score": {"type": "number", "minimum": 0, "maximum": 1}}),
+        "items": _object({"label": _STRING, "score": _SHARE}),
     },
+    "Objects": {
+        "type": "array",
+        "description": "What was found in the picture, in pixels of it, upright; the best, or the largest region, first",
+        "items": _object(
+            {"label": _STRING, "score": {"type": ["number", "null"], "description": "null: a region, which has none"}},
+            {
+                "box": _object(dict.fromkeys(("xmin", "ymin", "xmax", "ymax"), _NUMBER)),
+                "mask": {
+                    "anyOf": [
+                        {"type": "string", "contentEncoding": "base64", "description": "PNG of the picture's size: 255 inside, 0 outside"},
+                        _ref("Runs"),
+                    ]
+                },
+                "keypoints": {"type": "array", "items": _object({"label": _STRING, "x": _NUMBER, "y": _NUMBER, "score": _NUMBER})},
+            },
+        ),
+    },
+    "Runs": _object(
+        {"size": _INTEGERS | {"description": "Height and width"}, "counts": {**_STRING, "description": "COCO's compressed RLE"}}
+    ),
+    "Coco": _object(
+        {
+            "images": {"type": "array", "items": _object({"id": _INTEGER, "width": _INTEGER, "height": _INTEGER})},
+            "categories": {"type": "array", "items": _object({"id": _INTEGER, "name": _STRING})},
+            "annotations": {
+                "type": "array",
+                "items": _object(
+                    {"id": _INTEGER, "image_id": _INTEGER, "category_id": _INTEGER, "bbox": _NUMBERS, "area": _NUMBER, "iscrowd": _INTEGER},
+                    {"score": _NUMBER, "segmentation": {"anyOf": [_ref("Runs"), {"type": "array"}]}, "keypoints": _NUMBERS},
+                ),
+            },
+        }
+    ),
     "Outputs": _object(
         {
             "outputs": {
@@ -262,7 +303,7 @@ SCHEMAS: Json = {
             "resize_height": _INTEGER,
             "resize_width": _INTEGER,
             "resize_max": {**_INTEGER, "description": "Of the longest edge; 0: as long as it gets"},
-            "interpolation": {"enum": ["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]},
+            "interpolation": {"enum": ["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos", "linear"]},
             "fill": {"type": "array", "items": _INTEGER},
             "mean": _NUMBERS,
             "std": _NUMBERS,

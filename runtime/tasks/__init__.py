@@ -12,6 +12,11 @@ from exportweb.runtime.reader import Prepared, Row
 
 _TASKS = {
     "image-classification": "image_classification:ImageClassification",
+    "instance-segmentation": "instance_segmentation:InstanceSegmentation",
+    "keypoint-detection": "keypoint_detection:KeypointDetection",
+    "object-detection": "object_detection:ObjectDetection",
+    "panoptic-segmentation": "panoptic_segmentation:PanopticSegmentation",
+    "semantic-segmentation": "semantic_segmentation:SemanticSegmentation",
     "tensor": "tensor:Tensor",
 }
 

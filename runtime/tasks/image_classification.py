@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exportweb.card import Card
-from exportweb.errors import BadParameter, CardError, ExportwebError
+from exportweb.errors import CardError, ExportwebError
+from exportweb.runtime.parameters import count, known
 from exportweb.runtime.reader import Prepared, Row
 
 DEFAULT_TOP_K = 5
@@ -53,16 +54,9 @@ class ImageClassification:
 
         Raises `BadParameter`.
         """
-        unknown = sorted(set(given) - set(Params.__struct_fields__))
-        if unknown:
-            raise BadParameter(f"Unknown parameter {', '.join(map(repr, unknown))}; image classification knows 'top_k'.")
+        known(given, ["top_k"], what="image classification")
         classes = len(self.labels)
-        if "top_k" not in given:
-            return Params(top_k=min(DEFAULT_TOP_K, classes))
-        text = str(given["top_k"])
-        if not (text.isascii() and text.isdecimal() and len(text) < 10 and 1 <= int(text) <= classes):
-            raise BadParameter(f"top_k={text[:40]} is not possible; it is a whole number from 1 to {classes}, the number of classes.")
-        return Params(top_k=int(text))
+        return Params(top_k=count(given, "top_k", most=classes, of="classes") or min(DEFAULT_TOP_K, classes))
 
     def answer(self, row: Row, params: Params, prepared: Prepared | None = None) -> list[dict[str, object]]:
         """Return the `top_k` likeliest classes, best first, equal scores in the order of the classes.

@@ -16,6 +16,7 @@ import numpy as np
 from exportweb.card import Card
 from exportweb.errors import BadParameter, CardError
 from exportweb.runtime import nested, npz
+from exportweb.runtime.parameters import choice, known
 from exportweb.runtime.reader import Prepared, Row
 from exportweb.runtime.tasks import File
 
@@ -38,15 +39,8 @@ class Tensor:
 
     def params(self, given: Mapping[str, object]) -> Params:
         """Read ``format``, ``"json"`` (the default) or ``"npz"``. Raises `BadParameter`."""
-        unknown = sorted(set(given) - {"format"})
-        if unknown:
-            raise BadParameter(f"Unknown parameter {', '.join(map(repr, unknown))}; a model of arrays knows 'format'.")
-        wanted = given.get("format", "json")
-        if wanted == "json":
-            return Params(format="json")
-        if wanted == "npz":
-            return Params(format="npz")
-        raise BadParameter(f"format={str(wanted)[:40]} is not possible; it is json or npz.")
+        known(given, ["format"], what="a model of arrays")
+        return Params(format="npz" if choice(given, "format", ("json", "npz")) == "npz" else "json")
 
     def answer(self, row: Row, params: Params, prepared: Prepared) -> dict[str, Any] | File:
         """Return the outputs by name, or a .npz file of them. Raises `BadParameter` for an output that such a file can't hold."""
