@@ -19,8 +19,9 @@ from exportweb.errors import ArtifactError, TornArtifact
 
 KEY = b"exportweb.card"
 
-# Fields of ModelProto and of the StringStringEntryProto in its metadata_props.
+# Fields of ModelProto, of the StringStringEntryProto in its metadata_props, of GraphProto, and of TensorProto where it is kept elsewhere.
 _GRAPH, _METADATA, _ENTRY_KEY, _ENTRY_VALUE = 7, 14, 1, 2
+_INITIALIZER, _LOCATION = 5, 13
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _CHUNK = 1 << 20
 
@@ -68,6 +69,26 @@ def read_card(file: BinaryIO, *, what: str) -> tuple[Card | None, tuple[int, int
     if not graph:
         raise ArtifactError(f"{what} is not an ONNX file: it holds no graph.")
     return None if value is None else Card.decode(value), span
+
+
+def metadata(path: str | os.PathLike[str]) -> dict[str, str]:
+    """Return what an ONNX file says about itself in its ``metadata_props``, by key. Raises what `read` raises, but `CardError`."""
+    with Path(path).open("rb") as file:
+        what, found = str(path), {}
+        for field in fields(file, 0, file.seek(0, os.SEEK_END), what=what):
+            if field.number == _METADATA:
+                entry = {f.number: _bytes(file, f).decode("utf-8", "replace") for f in fields(file, field.start, field.end, what=what)}
+                found[entry.get(_ENTRY_KEY, "")] = entry.get(_ENTRY_VALUE, "")
+        return found
+
+
+def external(path: str | os.PathLike[str]) -> bool:
+    """Whether some weight of an ONNX file lies in another file. Raises what `metadata` raises."""
+    with Path(path).open("rb") as file:
+        what = str(path)
+        graphs = [field for field in fields(file, 0, file.seek(0, os.SEEK_END), what=what) if field.number == _GRAPH]
+        weights = [field for graph in graphs for field in fields(file, graph.start, graph.end, what=what) if field.number == _INITIALIZER]
+        return any(field.number == _LOCATION for weight in weights for field in fields(file, weight.start, weight.end, what=what))
 
 
 def verify(artifact: Artifact) -> None:

@@ -175,5 +175,5 @@ def no_card(path: str | os.PathLike[str]) -> str:
     return (
         f"{path} has no card, so nothing says what its input and outputs mean. Say it: "
         "--task image-classification --labels labels.txt --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225, "
-        "or --task tensor to send its inputs as arrays"
+        "or --task tensor to send its inputs as arrays; `exportweb card` writes it into a copy of the file"
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from exportweb.cli.options import numbers, pixels
+from exportweb.cli.options import LABELS, LABELS_PATH, numbers, pixels
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 _PRECISIONS = click.Choice(["fp32", "fp16", "int8"])
@@ -19,7 +19,7 @@ _PRECISIONS = click.Choice(["fp32", "fp16", "int8"])
 @click.argument("model")
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file to write.")
 @click.option("--checkpoint", type=_FILE, help="Weights: a state_dict, or a checkpoint that holds one.")
-@click.option("--labels", type=_FILE, help="A text file with one label per line.")
+@click.option("--labels", type=LABELS_PATH, help=LABELS)
 @click.option("--pretrained", is_flag=True, help="Download the weights that the model was published with.")
 @click.option("--size", callback=pixels, metavar="HxW", help="Images that the model takes, where it doesn't say so itself: 224 or 224x320.")
 @click.option("--mean", callback=numbers, metavar="M,M,M", help="... their mean in training, per channel, of pixels in 0..1.")
@@ -62,7 +62,7 @@ def command(
 
     With --precision fp16 or int8, MODEL can also be an fp32 file or store that exportweb wrote, such as runs/flowers.
     """
-    from exportweb.cli.labels import read_labels
+    from exportweb.labels import read_labels
 
     artifact = _artifact(model)
     if precision == "fp32" and calibrate is not None:

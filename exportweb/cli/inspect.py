@@ -55,7 +55,8 @@ def command(path: Path | str, as_json: bool) -> None:
             f"{path} ({size(count)}) is an ONNX file without a card. To serve it, say what it is:\n"
             f"  exportweb serve {path} --task image-classification --labels labels.txt "
             "--mean 0.485,0.456,0.406 --std 0.229,0.224,0.225\n"
-            f"or send its inputs as arrays:\n  exportweb serve {path} --task tensor"
+            f"or send its inputs as arrays:\n  exportweb serve {path} --task tensor\n"
+            "`exportweb card` takes the same options and writes it into a copy; a YOLO of Ultralytics needs none."
         )
     else:
         digest = "none" if card.digest is None else f"{card.digest[:23]}… {'does NOT match' if torn else 'verified'}"

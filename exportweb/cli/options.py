@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, get_args
 
 import click
+
+from exportweb.card import Interpolation
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?|cuda:all|cuda(:\d+)?(,cuda(:\d+)?)+")
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgt])?(i)?b?)", re.IGNORECASE)
@@ -53,3 +58,32 @@ DEVICE = click.option(
     callback=_check_device,
     help="Where to run the model; cuda is the first GPU, cuda:0,cuda:1 are two, cuda:all are all.",
 )
+
+LABELS = "Names of the classes: a text file with one a line, a COCO or LVIS JSON, YOLO's data.yaml, or a VOC folder."
+LABELS_PATH = click.Path(path_type=Path, exists=True)
+
+_FOREIGN = (
+    click.option(
+        "--task",
+        help="For an ONNX file without a card: image-classification, object-detection, instance-segmentation or keypoint-detection (YOLO "
+        "of Ultralytics), or tensor for arrays in and out.",
+    ),
+    click.option("--labels", type=LABELS_PATH, help=f"... {LABELS[0].lower()}{LABELS[1:]}"),
+    click.option("--mean", callback=numbers, metavar="M,M,M", help="... per channel, of pixels in 0..1."),
+    click.option("--std", callback=numbers, metavar="S,S,S", help="... per channel, of pixels in 0..1."),
+    click.option("--resize-to", type=click.IntRange(min=1), metavar="PIXELS", help="... shortest edge before the centre crop."),
+    click.option(
+        "--interpolation", type=click.Choice(get_args(Interpolation)), help="... of that resize: bicubic, or linear for YOLO, if not given."
+    ),
+    click.option("--color", type=click.Choice(["RGB", "BGR", "L"]), help="... order of the channels; L is grey."),
+    click.option("--probabilities", is_flag=True, help="... it ends in a softmax."),
+)
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def foreign(command: _Command) -> _Command:
+    """Add the options that say what an ONNX file without a card is: those of `exportweb.runtime.card_for_onnx`."""
+    for option in reversed(_FOREIGN):
+        command = option(command)
+    return command

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from exportweb.cli.options import DEVICE, numbers, size
+from exportweb.cli.options import DEVICE, foreign, size
 from exportweb.cli.paths import by_name, named_location, refuse_torchscript
 from exportweb.cli.table import metrics
 
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("exportweb")
 
 _LEVELS = ("debug", "info", "warning", "error")
-_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
-_INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
 
 
 @click.command(context_settings={"auto_envvar_prefix": "EXPORTWEB", "show_default": True})
@@ -75,14 +73,7 @@ _INTERPOLATIONS = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"
     help="A site whose pages may ask, such as https://example.org, or *; may be repeated.",
 )
 @click.option("--log-level", type=click.Choice(_LEVELS), default="info")
-@click.option("--task", help="For an ONNX file without a card: image-classification, or tensor for arrays in and out.")
-@click.option("--labels", type=_FILE, help="... a text file with one label per line.")
-@click.option("--mean", callback=numbers, metavar="M,M,M", help="... per channel, of pixels in 0..1.")
-@click.option("--std", callback=numbers, metavar="S,S,S", help="... per channel, of pixels in 0..1.")
-@click.option("--resize-to", type=click.IntRange(min=1), metavar="PIXELS", help="... shortest edge before the centre crop.")
-@click.option("--interpolation", type=click.Choice(_INTERPOLATIONS), default="bicubic", help="... of that resize.")
-@click.option("--color", type=click.Choice(["RGB", "BGR", "L"]), help="... order of the channels; L is grey.")
-@click.option("--probabilities", is_flag=True, help="... it ends in a softmax.")
+@foreign
 @click.option("--exit-with-stdin", is_flag=True, hidden=True, help="Stop when stdin ends.")
 def command(
     paths: Sequence[tuple[str, Path | str]],
@@ -103,7 +94,7 @@ def command(
     cors: tuple[str, ...],
     log_level: str,
     exit_with_stdin: bool,
-    **foreign: Any,
+    **described: Any,
 ) -> None:
     """Serve each PATH, an ONNX file or a store of versions (a folder or a URL such as s3://bucket/runs/flowers), on the web.
 
@@ -111,7 +102,7 @@ def command(
     folder's own name unless another is given. Each option is also an environment variable, such as EXPORTWEB_PORT.
     """
     places = by_name(paths)
-    cards = _cards(places, foreign)
+    cards = _cards(places, described)
     web = threading.Thread(target=importlib.import_module, args=("exportweb.web",))
     web.start()  # imported while the models are loaded
 
@@ -140,7 +131,7 @@ def command(
     }
     for name, model in models.items():
         card, path = cards[name], places[name]
-        if card is not None and card.task == "tensor" and foreign.get("task") is None:
+        if card is not None and card.task == "tensor" and described.get("task") is None:
             log.info("%s has no card and takes no images, so it is served as arrays in, arrays out (--task tensor)", path)
         prefix = f"{name}: " if len(models) > 1 else ""
         report = functools.partial(_report, prefix)
@@ -170,10 +161,10 @@ def command(
     )
 
 
-def _cards(places: dict[str, Path | str], foreign: dict[str, Any]) -> dict[str, Card | None]:
+def _cards(places: dict[str, Path | str], described: dict[str, Any]) -> dict[str, Card | None]:
     """Return the card to serve each model with: its own (None), or one made from the options, which are for who has none."""
     context = click.get_current_context()
-    given = [name for name in foreign if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT]
+    given = [name for name in described if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT]
     options = ", ".join("--" + name.replace("_", "-") for name in given)
     cards: dict[str, Card | None] = {}
     complaints = []
@@ -184,7 +175,7 @@ def _cards(places: dict[str, Path | str], foreign: dict[str, Any]) -> dict[str, 
         elif _has_card(path):
             complaints.append(f"{path} has a card, which says what it is; leave out {options}.")
         else:
-            cards[name] = _card(path, **foreign)
+            cards[name] = _card(path, **described)
     if given and len(complaints) == len(places):
         raise click.ClickException(complaints[0])
     return cards
@@ -202,11 +193,11 @@ def _has_card(path: Path) -> bool:
     return artifact.read(path).card is not None
 
 
-def _card(path: Path, *, labels: Path | None, **foreign: Any) -> Card:
-    from exportweb.cli.labels import read_labels
+def _card(path: Path, *, labels: Path | None, **described: Any) -> Card:
+    from exportweb.labels import read_labels
     from exportweb.runtime import card_for_onnx
 
-    return card_for_onnx(path, labels=read_labels(labels) if labels else None, **foreign)
+    return card_for_onnx(path, labels=read_labels(labels) if labels else None, **described)
 
 
 def _report_serving(model: str, info: VersionInfo) -> None:
