@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
+import numpy as np
+
+from exportweb.runtime.outline import outline
 from exportweb.runtime.tasks import File
 
 if TYPE_CHECKING:
@@ -41,15 +44,20 @@ def coco(found: Sequence[Found], size: tuple[int, int], labels: Sequence[str], p
 
 
 def yolo(found: Sequence[Found], size: tuple[int, int]) -> str:
-    """Return a line for each box: class, centre x and y, width and height, as shares of the picture's; then each keypoint's x, y and 2."""
-    width, height = size
+    """Return a line for each object: its class; of a box centre x and y, width and height, then each keypoint's x, y and 2; of a mask with
+    pixels the x and y of its outline, that of the largest part. All but the class and the 2 are shares of the picture's width and height.
+    """
     lines = []
     for one in found:
-        left, top, right, bottom = one.box
-        values = [(left + right) / 2 / width, (top + bottom) / 2 / height, (right - left) / width, (bottom - top) / height]
+        if one.mask is not None and len(polygon := outline(one.mask.window)):
+            values = [float(value) for value in (np.add(polygon, (one.mask.left, one.mask.top)) / size).reshape(-1)]
+        else:
+            (left, top), (right, bottom) = (_shares(one.box[i : i + 2], size) for i in (0, 2))
+            values = [(left + right) / 2, (top + bottom) / 2, right - left, bottom - top]
         line = f"{one.category} {' '.join(f'{value:.6f}' for value in values)}"
         for point in one.points or ():
-            line += f" {_within(point.x / width):.6f} {_within(point.y / height):.6f} {_VISIBLE}"
+            x, y = (min(max(share, 0.0), 1.0) for share in _shares((point.x, point.y), size))
+            line += f" {x:.6f} {y:.6f} {_VISIBLE}"
         lines.append(f"{line}\n")
     return "".join(lines)
 
@@ -99,5 +107,5 @@ def _pixels(low: float, high: float, side: int) -> tuple[int, int]:
     return first, max(min(round(high), side), first)
 
 
-def _within(share: float) -> float:
-    return min(max(share, 0.0), 1.0)
+def _shares(place: tuple[float, ...], size: tuple[int, int]) -> tuple[float, float]:
+    return place[0] / size[0], place[1] / size[1]

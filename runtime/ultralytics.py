@@ -69,7 +69,7 @@ def outputs(path: str | os.PathLike[str], ports: tuple[Port, ...], task: str, la
             raise CardError(_unlike(path, ports))
         if classes is not None and labels not in (None, classes):
             raise CardError(f"{path} has {classes} classes, but {labels} labels were given; it takes them in their order.")
-        if classes is None and labels is None:
+        if labels is None and (classes is None or more):
             raise CardError(f"{path} doesn't say how many classes it has; give their names: --labels data.yaml")
     found = [Output(name=ports[0].name, role=role)]
     if task == "instance-segmentation":

@@ -34,7 +34,7 @@ class InstanceSegmentation(ObjectDetection):
 
     def _object(self, row: Row, one: Detections, frame: Frame, params: Params) -> Found:
         found = super()._object(row, one, frame, params)
-        if params.masks == "none" and params.format != "coco":
+        if params.masks == "none" and params.format not in ("coco", "yolo"):
             return found
         values, place = row[self._output.name], int(one.places)
         if self._output.role == "prototypes":

@@ -39,11 +39,18 @@ def test_coco_as_pycocotools_reads_it() -> None:
 
 
 def test_yolo_is_a_line_for_each_object_in_shares_of_the_picture() -> None:
-    assert yolo([CAT, DOG], SIZE).splitlines() == [
+    assert yolo([CAT._replace(mask=None), DOG], SIZE).splitlines() == [
         "0 0.176250 0.450000 0.250000 0.500000",
         "1 0.875000 0.702000 0.250000 0.596000 0.800000 0.500000 2 1.000000 0.000000 2",
     ]
     assert yolo([], SIZE) == ""
+
+
+def test_yolos_masks_are_their_outlines() -> None:
+    """Of 12..52 x 20..70; an object whose mask has no pixels is its box."""
+    assert yolo([CAT], SIZE) == "0 0.060000 0.200000 0.260000 0.200000 0.260000 0.700000 0.060000 0.700000\n"
+    empty = CAT._replace(mask=Mask(np.zeros((5, 4), bool), 12, 20, SIZE))
+    assert yolo([empty], SIZE) == "0 0.176250 0.450000 0.250000 0.500000\n"
 
 
 def test_voc_counts_pixels_from_one() -> None:

@@ -84,6 +84,7 @@ def test_points_behind_the_scores(tmp_path: Path) -> None:
         ),
         ({"metadata": {**cells.METADATA, "task": "pose", "kpt_shape": "[17, 2]"}}, "points of 2 numbers"),
         ({"metadata": {**cells.METADATA, "task": "obb"}}, "no task was given"),
+        ({"metadata": None, "more": 32, "task": "instance-segmentation"}, "how many classes it has; give their names: --labels data.yaml"),
     ],
 )
 def test_what_does_not_fit(tmp_path: Path, options: dict[str, Any], says: str) -> None:

@@ -55,7 +55,7 @@ def test_in_the_formats_of_datasets(http: httpx.Client) -> None:
     assert len(ask(http, "?format=coco").json()["annotations"]) == 2
     lines = ask(http, "?format=yolo")
     assert lines.headers["content-type"] == "text/plain; charset=utf-8"
-    assert lines.text.splitlines()[1] == "1 0.175000 0.250000 0.050000 0.100000"
+    assert lines.text.splitlines()[1] == "1 0.150000 0.200000 0.200000 0.200000 0.200000 0.300000 0.150000 0.300000"
     document = ask(http, "?format=voc")
     assert document.headers["content-type"] == "application/xml"
     assert [name.text for name in ET.fromstring(document.text).iter("name")] == ["red", "green"]
@@ -79,6 +79,6 @@ def test_on_the_command_line(path: Path, tmp_path: Path) -> None:
     image = tmp_path / "dots.png"
     image.write_bytes(PICTURE)
     assert run("predict", path, image).stdout.splitlines() == ["1.0000  red    17.0 9.0 18.0 10.0", "0.8000  green  3.0 2.0 4.0 3.0"]
-    assert run("predict", path, image, "--format", "yolo", "--threshold", 0.9).stdout.startswith("0 0.875000 0.950000")
+    assert run("predict", path, image, "--format", "yolo", "--threshold", 0.9).stdout.startswith("0 0.850000 0.900000")
     (found,) = json.loads(run("predict", path, image, "--masks", "rle", "--json").stdout)
     assert found["result"][0]["mask"]["size"] == [10, 20]
