@@ -27,13 +27,6 @@ class Frame(NamedTuple):
         """How many of the picture's pixels, across and down, one pixel of the graph's input is."""
         return self.size[0] / self.resized[0], self.size[1] / self.resized[1]
 
-    @property
-    def filled(self) -> tuple[int, int, int, int]:
-        """The part of the graph's input that the picture fills: left, top, right, bottom."""
-        left, top = max(-self.left, 0), max(-self.top, 0)
-        right, bottom = min(self.resized[0] - self.left, self.window[0]), min(self.resized[1] - self.top, self.window[1])
-        return left, top, right, bottom
-
 
 def frame(input: ImageInput, width: int, height: int) -> Frame:
     """Return where a picture of this width and height, in pixels, lies in the graph's input."""

@@ -74,14 +74,13 @@ def test_no_side_is_resized_to_nothing() -> None:
 def test_any_size_is_neither_cropped_nor_padded() -> None:
     found = frame(described(resize="bounded", resize_height=100, resize_width=100, resize_max=120), 600, 300)
     assert found.resized == found.window == (120, 60)
-    assert (found.left, found.top, found.scale, found.filled) == (0, 0, (5, 5), (0, 0, 120, 60))
+    assert (found.left, found.top, found.scale) == (0, 0, (5, 5))
     assert frame(described(resize="none"), 31, 17).window == (31, 17)
 
 
-def test_what_the_picture_fills_of_a_letterbox_and_of_a_crop() -> None:
+def test_where_the_picture_lies_in_a_letterbox_and_in_a_crop() -> None:
     box = frame(described(height=640, width=640, resize="contain", resize_height=640, resize_width=640), 1280, 481)
     assert (box.resized, box.left, box.top) == ((640, 240), 0, -200)
-    assert box.filled == (0, 200, 640, 440)
     assert box.scale == (2, 481 / 240)
     crop = frame(described(height=100, width=100, resize_height=200, resize_width=200), 400, 200)
-    assert (crop.resized, crop.left, crop.top, crop.filled) == ((400, 200), 150, 50, (0, 0, 100, 100))
+    assert (crop.resized, crop.left, crop.top) == ((400, 200), 150, 50)
