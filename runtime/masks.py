@@ -70,7 +70,9 @@ class Mask(NamedTuple):
         # A run that goes on from the bottom of a column to the top of the next ends where it begins again: neither counts.
         again = np.flatnonzero(edges[1:] == edges[:-1])
         edges = np.delete(edges, [*again, *(again + 1)])
-        return np.diff(edges, prepend=0, append=self.size[0] * self.size[1])
+        total = self.size[0] * self.size[1]
+        ends = edges if len(edges) and edges[-1] == total else np.append(edges, total)
+        return np.diff(ends, prepend=0)
 
 
 def upright(output: Output, values: NDArray[Any], box: NDArray[np.float32], frame: Frame) -> Mask:
