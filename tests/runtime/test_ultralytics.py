@@ -120,9 +120,9 @@ def test_boxes_are_ultralytics_own(tmp_path: Path, config: str, options: dict[st
     for module in model.model.modules():  # untrained models say the same of every place
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = 1.0
-        for branch in getattr(module, "cv3", ()):
-            torch.nn.init.normal_(branch[-1].weight, std=0.5)
-            torch.nn.init.normal_(branch[-1].bias, mean=-4.0)
+    for branch in model.model.model[-1].cv3:
+        torch.nn.init.normal_(branch[-1].weight, std=0.5)
+        torch.nn.init.normal_(branch[-1].bias, mean=-4.0)
     model.model.train()(torch.rand(2, 3, 320, 320))
     model.model.eval()
     path = Path(model.export(format="onnx", imgsz=320, simplify=False, verbose=False, conf=0.3, iou=0.7, **options))
