@@ -24,7 +24,7 @@ def classes(scores: NDArray[Any], frame: Frame) -> NDArray[Any]:
     rows, columns = frame_taps(scores.shape, frame)
     pixels = np.ascontiguousarray(np.moveaxis(scores, 0, -1), np.float32)
     best = pixels.argmax(axis=-1).astype(np.min_scalar_type(len(scores)))
-    found = best[rows.low][:, columns.low]
+    found: NDArray[Any] = best[rows.low][:, columns.low]
     edge = found != best[rows.low][:, columns.high]
     lower = best[rows.high]
     edge |= found != lower[:, columns.low]
