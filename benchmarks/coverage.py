@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
+import resource
 import signal
 import subprocess
 import sys
@@ -153,20 +154,19 @@ def one(spec: str) -> dict[str, Any]:
     }
 
 
-def row(spec: str, timeout: float) -> str:
+def row(spec: str, timeout: int) -> str:
     """Run `one` in a process of its own; return its row, with what does not hold in bold."""
-    command = [sys.executable, __file__, "--one", spec]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
-        lines = done.stdout.strip().splitlines()
-        if done.returncode < 0:
-            found = {"error": f"ended by {signal.Signals(-done.returncode).name}"}  # SIGKILL most often for want of memory
-        elif done.returncode or not lines:
-            found = {"error": (done.stderr.strip().splitlines() or ["it said nothing"])[-1]}
-        else:
-            found = json.loads(lines[-1])
-    except subprocess.TimeoutExpired:
-        found = {"error": f"took more than {timeout:.0f} s"}
+    command = [sys.executable, __file__, "--one", spec, "--timeout", str(timeout)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    lines = done.stdout.strip().splitlines()
+    if done.returncode == -signal.SIGXCPU:
+        found = {"error": f"took more than {timeout} s of processor time"}
+    elif done.returncode < 0:
+        found = {"error": f"ended by {signal.Signals(-done.returncode).name}"}  # SIGKILL most often for want of memory
+    elif done.returncode or not lines:
+        found = {"error": (done.stderr.strip().splitlines() or ["it said nothing"])[-1]}
+    else:
+        found = json.loads(lines[-1])
     if "error" in found:
         cells = ["**none**", "", f"**{found['error'][:200].replace('|', '/')}**", "", "", "", "", "", ""]
     else:
@@ -206,10 +206,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="*", help="only these, though they be in the table already or belong to no table")
     parser.add_argument("--fresh", action="store_true", help="forget the table")
-    parser.add_argument("--timeout", type=float, default=1800)
+    parser.add_argument("--timeout", type=int, default=1800, help="seconds of processor time for each, however busy the machine is")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.one:
+        resource.setrlimit(resource.RLIMIT_CPU, (options.timeout, resource.RLIM_INFINITY))
         print(json.dumps(one(options.one)))
         return
     if options.fresh:
