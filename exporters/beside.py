@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 _THREADS = 2
 _NICE = 19
-_TELLING = 20_000_000  # ns: some ticks of the scheduler
+_TICK = 4_000_000  # ns: what a scheduler may take for a turn
 
 
 class Beside:
@@ -26,7 +26,7 @@ class Beside:
     They are started when this is made and end when this is forgotten, not earlier: a version may have to be written while the interpreter
     exits, and Python starts no new thread then, nor does an executor of `concurrent.futures` take work.
 
-    `crowded` says whether the last call that took long spent more time waiting for a core than on one. A thread of low priority that waits
+    `crowded` says whether the last computation spent more time waiting for a core than on one. A thread of low priority that waits
     gets 1.5 % of a core (Linux's weights: 15 against 1,024), and a step of training that is spread over all cores is over when its slowest
     part is: two such threads cost it 3 %. So where it is crowded, one thing had better be done after another.
     """
@@ -46,19 +46,25 @@ class Beside:
         future: Future[T] = Future()
 
         def run() -> None:
-            before = _ran_and_waited()
             try:
-                result = function(*args)
+                future.set_result(function(*args))
             except BaseException as error:
                 future.set_exception(error)
-            else:
-                ran, waited = (b - a for a, b in zip(before, _ran_and_waited(), strict=True))
-                if ran + waited > _TELLING:
-                    self.crowded = waited > ran
-                future.set_result(result)
 
         self._calls.put(run)
         return future
+
+    def compute(self, function: Callable[..., T], *args: Any) -> Future[T]:
+        """Like `call`, of a function that computes; notice whether there was a core for it."""
+
+        def run() -> T:
+            before = _ran_and_waited()
+            result = function(*args)
+            ran, waited = (b - a for a, b in zip(before, _ran_and_waited(), strict=True))
+            self.crowded = waited > max(ran, _TICK)
+            return result
+
+        return self.call(run)
 
 
 def yield_to_training() -> None:

@@ -106,7 +106,7 @@ class Graph:
         finite, or if ONNX Runtime answers something else.
         """
         snapshot.wait()
-        expected = self._beside.call(self._eager, snapshot)
+        expected = self._beside.compute(self._eager, snapshot)
         if self._beside.crowded:
             expected.result()  # one thing after another
         try:

@@ -85,7 +85,7 @@ def test_it_notices_that_others_want_its_core():
             os.sched_setaffinity(busy.pid, {core})
             for thread in threads:
                 os.sched_setaffinity(thread.native_id, {core})
-            beside.call(work).result(60)
+            beside.compute(work).result(60)
             assert beside.crowded
         finally:
             busy.kill()
