@@ -7,8 +7,9 @@ import { progressName, versionName } from './versions.js';
 
 const REMEMBERED = 8;
 const METRICS_SHOWN = 3;
-let history = []; // {version, words}, oldest first, all about `asked`
+let history = []; // {version, answer}, oldest first, all about `asked`
 let asked = null;
+let clear = null; // takes away what a task drew on the picture
 
 /** `v12  epoch 12 · accuracy 0.972 · 12 s ago`, as nodes. */
 export function versionLine(info) {
@@ -18,9 +19,12 @@ export function versionLine(info) {
 }
 
 /** Draw an answer with its task's module. */
-export function showAnswer({ answer, version, timings }, image, task, card) {
-  task.render($('answer'), answer, { card, image });
-  remember(image, version, task.summarize(answer));
+export function showAnswer({ answer, version, timings }, { image, stage, task, card }) {
+  if (clear !== task.clear) clearPicture();
+  clear = task.clear;
+  remember(image, version, answer);
+  task.render($('answer'), answer, { card, image, stage, onChange: () => showHistory(task) });
+  showHistory(task);
   const total = timings.reduce((sum, [, ms]) => sum + ms, 0);
   $('timings').hidden = timings.length === 0;
   $('timings').textContent =
@@ -30,18 +34,25 @@ export function showAnswer({ answer, version, timings }, image, task, card) {
 /** Say something in place of an answer. */
 export function showNoAnswer(title, text, { waiting = false } = {}) {
   asked = null;
+  clearPicture();
   $('answer').replaceChildren(html('div', { class: waiting ? 'placeholder waiting' : 'placeholder' },
     html('strong', {}, title), html('p', { class: 'muted' }, text)));
   $('answer-version').replaceChildren();
   $('history').hidden = $('timings').hidden = true;
 }
 
-function remember(image, version, words) {
+/** Take away what was drawn on a picture that is no longer there. */
+export const clearPicture = () => clear?.();
+
+function remember(image, version, answer) {
   if (image !== asked) history = [];
   asked = image;
-  history = [...history.filter((entry) => entry.version !== version), { version, words }].slice(-REMEMBERED);
+  history = [...history.filter((entry) => entry.version !== version), { version, answer }].slice(-REMEMBERED);
+}
+
+function showHistory({ summarize }) {
   $('history').hidden = history.length < 2;
   $('history').replaceChildren(html('h3', {}, 'The same input, version by version'),
-    html('ol', {}, ...history.map((entry) =>
-      html('li', {}, html('span', { class: 'muted' }, `v${entry.version}`), ` ${entry.words}`))));
+    html('ol', {}, ...history.map(({ version, answer }) =>
+      html('li', {}, html('span', { class: 'muted' }, `v${version}`), ` ${summarize(answer)}`))));
 }

@@ -1,7 +1,7 @@
 // The page: wires what comes in (images, the server's events) to what is shown.
 
 import { announce } from './announce.js';
-import { showAnswer, showNoAnswer, versionLine } from './answer.js';
+import { clearPicture, showAnswer, showNoAnswer, versionLine } from './answer.js';
 import { address, getModel, getVersions } from './api.js';
 import { createAsker } from './ask.js';
 import { createChart } from './chart.js';
@@ -39,7 +39,7 @@ const asker = createAsker({
   onAnswer(result, image) {
     settle();
     answered = result.version;
-    showAnswer(result, image, task, model.card);
+    showAnswer(result, { image, stage: inputs.stage, task, card: model.card });
     showAnswered();
     announce('answer', `${task.summarize(result.answer)}, says version ${result.version}.`);
     if (asked === null && result.version !== serving) refresh();
@@ -53,7 +53,10 @@ const asker = createAsker({
 
 function ask(image) {
   problem('');
-  if (image !== asker.image) answered = null;
+  if (image !== asker.image) {
+    answered = null;
+    clearPicture();
+  }
   if (serving === null) showNone();
   asker.ask(image);
 }
@@ -170,7 +173,7 @@ function showModel() {
     $('about').textContent = joinFacts([
       model.task.replaceAll('-', ' '),
       card.source.model === name ? null : card.source.model,
-      card.input ? `${card.input.width} × ${card.input.height}` : null,
+      card.input?.width ? `${card.input.width} × ${card.input.height}` : null, // 0: any size
       card.inputs?.length > 1 ? `${card.inputs.length} inputs` : null,
       card.labels?.length > 0 ? `${card.labels.length} classes` : null,
       runtime.device,
@@ -235,7 +238,7 @@ function showCommand() {
   $('curl').textContent = `curl ${body} ${new URL(address('predict'), document.baseURI)}`;
 }
 
-$('copy').addEventListener('click', () => copyText($('curl'), $('copy')));
+$('copy').addEventListener('click', () => copyText($('curl').textContent, $('copy')));
 
 async function start() {
   try {

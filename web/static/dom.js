@@ -18,3 +18,9 @@ export const html = (tag, attributes = {}, ...children) => fill(document.createE
 
 /** Make an SVG element. */
 export const svg = (tag, attributes = {}, ...children) => fill(document.createElementNS(SVG, tag), attributes, children);
+
+/** Give an element exactly `count` children, made by `make()`. Those that are there stay, and so does the focus on them. */
+export function fillWith(element, count, make) {
+  while (element.children.length > count) element.lastChild.remove();
+  while (element.children.length < count) element.append(make());
+}

@@ -34,3 +34,20 @@ export function formatAge(seconds) {
   if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
   return seconds < 86400 ? `${Math.floor(seconds / 3600)} h ago` : `${Math.floor(seconds / 86400)} d ago`;
 }
+
+/** How many of a thing: 1 box, 2 boxes, 3 people. A rule for common nouns; names that don't end in a letter stay as they are. */
+export function formatCount(count, noun) {
+  if (count === 1 || !/\p{L}$/u.test(noun)) return `${count} ${noun}`;
+  const plural = PLURALS.find(([ending]) => ending.test(noun));
+  return `${count} ${noun.replace(...plural)}`;
+}
+
+const PLURALS = [
+  [/person$/i, 'people'],
+  [/mouse$/i, 'mice'],
+  [/(sheep|skis|scissors|glasses|fish|broccoli)$/i, '$1'],
+  [/([^aeiou])y$/i, '$1ies'],
+  [/([^f])fe$/i, '$1ves'],
+  [/(s|x|z|ch|sh)$/i, '$1es'],
+  [/$/, 's'],
+];

@@ -110,6 +110,11 @@ export function createInputs({ onImage, onEmpty, onProblem }) {
   });
 
   return {
+    /** The element that shows the image, as large as fits into it. */
+    get stage() {
+      return document.querySelector(`[data-panel=${mode}] .stage`);
+    },
+
     /** Show the form of a task that takes no images, drawn anew where other arrays are taken than before. */
     offer(task, card) {
       const wanted = task.createForm ? JSON.stringify(card.inputs) : null;

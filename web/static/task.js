@@ -1,8 +1,10 @@
 // One module per task draws its answers. Adding a task is adding tasks/<task>.js, which exports
 //
 //   parameters                          what /predict is asked with, e.g. { top_k: 5 }
-//   render(container, answer, context)  draws an answer; context is { card, image }: the model's card, the image's Blob
+//   render(container, answer, context)  draws an answer; context is { card, image, stage, onChange }: the model's card, the image's Blob,
+//                                       the element that shows it, and what to call when `summarize` would now say something else
 //   summarize(answer)                   the answer in a few words
+//   clear()                             takes away what it drew on the stage, if it does that
 //
 // and, if it takes no images,
 //

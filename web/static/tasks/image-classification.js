@@ -1,6 +1,6 @@
 // Image classification: `[{label, score}]`, best first, as bars.
 
-import { html } from '../dom.js';
+import { fillWith, html } from '../dom.js';
 import { formatPercent } from '../format.js';
 
 export const parameters = {}; // the best five, or all where there are fewer
@@ -11,8 +11,7 @@ export const summarize = ([best]) => (best ? `${best.label} ${formatPercent(best
 export function render(container, answer) {
   let list = container.querySelector('.bars');
   if (!list) container.replaceChildren((list = html('ol', { class: 'bars', 'aria-label': 'Top classes' })));
-  while (list.children.length > answer.length) list.lastChild.remove();
-  while (list.children.length < answer.length) list.append(row());
+  fillWith(list, answer.length, row);
   answer.forEach(({ label, score }, rank) => {
     const [name, percent, track] = list.children[rank].children;
     name.textContent = label;
