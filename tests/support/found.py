@@ -15,6 +15,7 @@ from browsing import choose
 from exportweb import Card
 from exportweb.card import ImageInput, Output, Source
 from serving import Server
+from tensors import model
 from versions import pack
 
 WIDTH, HEIGHT = 160, 120
@@ -26,13 +27,9 @@ CLASSES = (0, 0, 1, 2)  # 2 circles, 1 square within the second, and perhaps a s
 
 def graph(outputs: dict[str, np.ndarray[Any, Any]]) -> bytes:
     """A graph that takes one image of any size and answers these arrays."""
-    image = helper.make_tensor_value_info("image", TensorProto.UINT8, [1, "height", "width", 3])
-    kinds = {name: helper.np_dtype_to_tensor_dtype(value.dtype) for name, value in outputs.items()}
     nodes = [helper.make_node("Constant", [], [name], value=numpy_helper.from_array(value)) for name, value in outputs.items()]
-    infos = [helper.make_tensor_value_info(name, kinds[name], value.shape) for name, value in outputs.items()]
-    made = helper.make_graph(nodes, "found", [image], infos)
-    data: bytes = helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=9).SerializeToString()
-    return data
+    shapes = [(name, helper.np_dtype_to_tensor_dtype(value.dtype), value.shape) for name, value in outputs.items()]
+    return model(nodes, [("image", TensorProto.UINT8, [1, "height", "width", 3])], shapes)
 
 
 def write(path: Path, task: str, outputs: dict[str, np.ndarray[Any, Any]], **card: Any) -> Path:
@@ -98,7 +95,9 @@ PIXEL = """([x, y, width, height]) => new Promise((done) => requestAnimationFram
   const scale = Math.min(canvas.width / width, canvas.height / height);
   const left = Math.round((canvas.width - width * scale) / 2), top = Math.round((canvas.height - height * scale) / 2);
   const at = [left + Math.round(x * scale), top + Math.round(y * scale)];
-  done([...canvas.getContext('2d').getImageData(...at, 1, 1).data]);
+  const copy = new OffscreenCanvas(1, 1).getContext('2d');
+  copy.drawImage(canvas, ...at, 1, 1, 0, 0, 1, 1);
+  done([...copy.getImageData(0, 0, 1, 1).data]);
 })))"""
 
 # A CSS colour as the same four numbers.

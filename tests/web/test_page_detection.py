@@ -87,7 +87,7 @@ def test_the_slider_filters_without_asking_again(page: Page, segmenter: Server) 
     expect(rows(page)).to_have_count(1)
     assert pixel(page, BOXES[3][0], 107)[3] == 0
     threshold.fill("0.95")
-    expect(page.locator("#answer")).to_contain_text("Nothing scores 95% or more. The best is circle with 90.0%.")
+    expect(page.locator("#answer")).to_contain_text("Nothing scores more than 95%. The best is circle with 90.0%.")
     assert page.evaluate("window.sent.length") == 1
 
 
@@ -104,7 +104,7 @@ def test_pointing_at_the_picture_shows_it_in_the_list(page: Page, segmenter: Ser
     ask(page, segmenter)
     page.mouse.move(*to_screen(page, *middle(BOXES[2])))  # the square, which is smaller than the circle around it
     assert [text.split("\n")[0] for text in chosen(page)] == ["square"]
-    page.mouse.move(*to_screen(page, BOXES[1][0] + 12, middle(BOXES[1])[1]))
+    page.mouse.move(*to_screen(page, BOXES[1][0] + 5, middle(BOXES[1])[1]))
     assert chosen(page) == [rows(page).nth(1).inner_text()]
     page.mouse.move(*to_screen(page, 5, 5))
     assert chosen(page) == []
@@ -187,6 +187,21 @@ def test_versions_are_compared_by_what_they_found(page: Page, serve: Callable[..
     expect(page.locator("#history li")).to_have_text(["v1 1 circle", "v2 2 circles, 1 square"])
     page.get_by_role("slider", name="Threshold").fill("0.1")
     expect(page.locator("#history li")).to_have_text(["v1 1 circle", "v2 2 circles, 1 square, 1 star"])
+
+
+def test_a_label_keeps_its_colour(page: Page, segmenter: Server) -> None:
+    ask(page, segmenter)
+    before, after, many = page.evaluate(
+        """async () => {
+          const { createPalette } = await import('/static/palette.js');
+          const named = (count) => Array.from({ length: count }, (_, i) => `class_${i}`);
+          const colours = (labels) => labels.map(createPalette(labels));
+          return [colours(named(6)), colours(named(6)), colours(named(36))];
+        }"""
+    )
+    assert before == after
+    assert len(set(before)) == 6  # none alike
+    assert len(set(many)) == 36
 
 
 def test_what_was_found_goes_with_the_picture(page: Page, segmenter: Server) -> None:

@@ -9,7 +9,7 @@ const REMEMBERED = 8;
 const METRICS_SHOWN = 3;
 let history = []; // {version, answer}, oldest first, all about `asked`
 let asked = null;
-let clear = null; // takes away what a task drew on the picture
+let drawn = null; // the task that drew the answer on show
 
 /** `v12  epoch 12 · accuracy 0.972 · 12 s ago`, as nodes. */
 export function versionLine(info) {
@@ -20,8 +20,10 @@ export function versionLine(info) {
 
 /** Draw an answer with its task's module. */
 export function showAnswer({ answer, version, timings }, { image, stage, task, card }) {
-  if (clear !== task.clear) clearPicture();
-  clear = task.clear;
+  if (task !== drawn) {
+    clearPicture();
+    [drawn, history] = [task, []];
+  }
   remember(image, version, answer);
   task.render($('answer'), answer, { card, image, stage, onChange: () => showHistory(task) });
   showHistory(task);
@@ -42,7 +44,7 @@ export function showNoAnswer(title, text, { waiting = false } = {}) {
 }
 
 /** Take away what was drawn on a picture that is no longer there. */
-export const clearPicture = () => clear?.();
+export const clearPicture = () => drawn?.clear?.();
 
 function remember(image, version, answer) {
   if (image !== asked) history = [];

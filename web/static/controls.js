@@ -18,7 +18,7 @@ export function createSlider({ name, min, max, step, value, format, onInput }) {
 export function createActions({ overlay, toJson }) {
   const save = html('button', { type: 'button' }, 'Save picture');
   const copy = html('button', { type: 'button' }, 'Copy JSON');
-  const note = html('p', { class: 'caption muted', 'aria-live': 'off' });
+  const note = html('p', { class: 'caption muted' });
   let name = '';
   save.addEventListener('click', async () => {
     try {

@@ -57,7 +57,7 @@ export function createDetections() {
 
   /** Show what the slider and the legend let through. */
   function update() {
-    const passing = things.filter(({ score }) => score >= threshold);
+    const passing = things.filter(({ score }) => score > threshold);
     visible = passing.filter(({ label }) => !legend.hidden.has(label));
     const counts = count(passing);
     legend.show([...new Map(things.map(({ label, colour }) => [label, colour]))]
@@ -68,7 +68,7 @@ export function createDetections() {
     list.hidden = visible.length === 0;
     nothing.hidden = !list.hidden;
     nothing.textContent = passing.length > 0 ? 'All labels are hidden.' : things.length === 0 ? 'Nothing was found.'
-      : `Nothing scores ${percent(threshold)} or more. The best is ${things[0].label} with ${formatPercent(things[0].score)}.`;
+      : `Nothing scores more than ${percent(threshold)}. The best is ${things[0].label} with ${formatPercent(things[0].score)}.`;
     actions.note.textContent = things.length > 0 ? `${visible.length} of ${things.length}` : '';
     overlay.describe(summarize(answer));
     chooseFocused();
@@ -131,10 +131,10 @@ export function createDetections() {
 
   /** `3 circles, 2 squares`, of those that the slider lets through. */
   function summarize(some) {
-    const counts = [...count(some.filter(({ score }) => score >= threshold))].sort(([, a], [, b]) => b - a);
+    const counts = [...count(some.filter(({ score }) => score > threshold))].sort(([, a], [, b]) => b - a);
     const words = counts.slice(0, MOST_NAMED).map(([label, number]) => formatCount(number, label));
     if (counts.length > MOST_NAMED) words.push(`${counts.length - MOST_NAMED} more kinds`);
-    return words.join(', ') || `nothing from ${percent(threshold)} on`;
+    return words.join(', ') || `nothing above ${percent(threshold)}`;
   }
 
   return { render, clear: overlay.hide, summarize };

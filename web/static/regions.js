@@ -46,7 +46,7 @@ export function createRegions() {
 
   function render(container, newAnswer, { card, image, stage }) {
     answer = newAnswer;
-    const palette = createPalette([...(card.labels ?? []), ...(card.stuff ?? [])]);
+    const palette = createPalette([...(card.labels ?? []), ...(card.stuff ?? []).slice(1)]);
     regions = answer.map((item) => toRegion(item, palette)).filter(({ area }) => area > 0).sort((a, b) => b.area - a.area);
     if (!container.contains(root)) container.replaceChildren(root);
     actions.offer(card.name, overlay.show(stage, image));
