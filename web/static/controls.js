@@ -16,7 +16,7 @@ export function createSlider({ name, min, max, step, value, format, onInput }) {
 
 /** Buttons that save the picture with its overlay, and copy what `toJson()` returns; `offer(name, shown)` is for each new answer. */
 export function createActions({ overlay, toJson }) {
-  const save = html('button', { type: 'button' }, 'Save picture');
+  const save = html('button', { type: 'button', disabled: true }, 'Save picture');
   const copy = html('button', { type: 'button' }, 'Copy JSON');
   const note = html('p', { class: 'caption muted' });
   let name = '';
