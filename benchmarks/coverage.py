@@ -108,7 +108,7 @@ def one(spec: str) -> dict[str, Any]:
 
     from exportweb.exporters import golden
     from exportweb.exporters.exporter import Exporter
-    from exportweb.exporters.graph import ImageModel
+    from exportweb.exporters.image_model import ImageModel
     from exportweb.exporters.weights import Snapshot
     from exportweb.runtime.session import OnnxSession
 
@@ -133,7 +133,7 @@ def one(spec: str) -> dict[str, Any]:
         size, session = path.stat().st_size / 1e6, OnnxSession(path, device="cpu")
         # The model itself answers, not the copy that was exported.
         image = exporter.description.input
-        itself = ImageModel(model.train().eval(), mean=image.mean, std=image.std)
+        itself = ImageModel(model.train().eval(), image)
         worst = 0.0
         for batch in (1, 2, 5):
             images = golden.mosaic(image, batch=batch)

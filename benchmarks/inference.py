@@ -15,7 +15,7 @@ import torch
 
 from exportweb.exporters.frameworks import Hints, describe
 from exportweb.exporters.golden import mosaic
-from exportweb.exporters.graph import ImageModel
+from exportweb.exporters.image_model import ImageModel
 from exportweb.exporters.single import export
 from exportweb.runtime.session import OnnxSession
 from measure import interleaved, ratio, table
@@ -33,7 +33,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             ours, default = Path(folder) / "ours.onnx", Path(folder) / "default.onnx"
             export(model, ours)
-            wrapped = ImageModel(model, mean=image.mean, std=image.std).eval()
+            wrapped = ImageModel(model, image).eval()
             example = torch.from_numpy(mosaic(image, batch=2))
             torch.onnx.export(
                 wrapped, (example,), default, dynamo=True, optimize=True, external_data=False, verbose=False,

@@ -12,11 +12,12 @@ import torch
 from torch import nn
 
 from exportweb import artifact
-from exportweb.card import Card, Output, Precision, Source
+from exportweb.card import Card, Precision, Source
 from exportweb.errors import ExportError, Rejected
 from exportweb.exporters import frameworks, golden, half, proof, provenance
 from exportweb.exporters.beside import Beside
-from exportweb.exporters.graph import ImageModel, export_graph
+from exportweb.exporters.graph import Exported, export_graph
+from exportweb.exporters.image_model import THRESHOLD, Detector, ImageModel, Outputs
 from exportweb.exporters.state import PlainState, matters
 from exportweb.exporters.template import Template
 from exportweb.exporters.unwrap import eval_copy, unwrap
@@ -25,7 +26,6 @@ from exportweb.runtime.session import OnnxSession
 
 log = logging.getLogger("exportweb")
 
-TASK = "image-classification"
 _THREADS = 1  # for ONNX Runtime's check, since training wants the others
 
 
@@ -41,18 +41,20 @@ class Graph:
         self._beside = beside
         self.tolerance = golden.TOLERANCE
         self.layout = weights.layout()
+        self.description = description
+        self.outputs = tuple(output.name for output in description.outputs)
         image = description.input
         self.state = PlainState(weights)
-        self.twin = ImageModel(eval_copy(model), mean=image.mean, std=image.std).eval()
-        self.sample = golden.mosaic(image)
-        example = golden.mosaic(image, batch=2)
+        self.twin = self.wrap(eval_copy(model))
+        self.sample = golden.mosaic(image, size=description.sample)
+        example = golden.mosaic(image, size=description.sample, batch=2 if description.batch else 1)
         try:
-            self.classes = _classes(golden.eager(self.twin, example))
+            self.classes = self.twin.classes(golden.eager(self.twin, example, self.outputs))
         except ExportError:
             raise
         except Exception as error:
             raise ExportError(
-                f"The model fails on a batch of images {_shape(example)} (the first: {type(error).__name__}: {error}). "
+                f"The model fails on a batch of images {list(example.shape)} (the first: {type(error).__name__}: {error}). "
                 "Show it one that it takes: example=images."
             ) from error
         # A buffer that the first forward makes anew (positions, masks) is no weight; whatever that made is part of the graph.
@@ -65,11 +67,26 @@ class Graph:
         # A bound that is infinite from the beginning is meant to be; a parameter never is.
         unbounded = {name for name, buffer in made.model.named_buffers(remove_duplicate=False) if buffer.isinf().any()}
         self._finite = {name: i for name, i in self.names.items() if name not in unbounded}
-        exported = export_graph(self.twin, torch.from_numpy(example), self.names)
+        exported = self.export(example)
         self.template = Template(exported.whole, self.names)
         self._session = OnnxSession(exported.weightless, device="cpu", threads=_THREADS, optimize=False)
         self.fp16 = False
         self.whole: str | None = None
+
+    def wrap(self, model: nn.Module) -> ImageModel:
+        """Make the module that is traced, or one like it around another copy of the model."""
+        return self.description.wrap(model, self.description.input).eval()
+
+    def export(self, images: np.ndarray) -> Exported:
+        """Trace the twin as it is now on images like these."""
+        free = (0,) * self.description.batch + (1, 2) * (not self.description.input.height)
+        return export_graph(
+            self.twin, torch.from_numpy(images), self.names, outputs=self.outputs, free=free, tracer=self.description.tracer
+        )
+
+    def eager(self, images: np.ndarray) -> Outputs:
+        """Return what PyTorch answers with the weights that the twin has."""
+        return golden.eager(self.twin, images, self.outputs)
 
     def borrow(self, snapshot: Snapshot) -> None:
         """Make the twin answer with the weights of a snapshot."""
@@ -85,19 +102,21 @@ class Graph:
         self._session = OnnxSession(exported.weightless, device="cpu", threads=_THREADS, optimize=False)
         self.fp16, self.tolerance = True, half.TOLERANCE
         self.borrow(snapshot)
-        off = golden.difference(self.answer(snapshot, self.sample), golden.eager(self.twin, self.sample))
+        off = golden.difference(self.answer(snapshot, self.sample), self.eager(self.sample))
         if off > self.tolerance:
             raise ExportError(
                 f"In float16 the model's answer is {off:.1e} off PyTorch's in float32; allowed is {self.tolerance:.0e}. "
                 "Publish it in float32: precision='fp32'."
             )
 
-    def answer(self, snapshot: Snapshot, images: np.ndarray) -> np.ndarray:
-        """Return what ONNX Runtime answers with the weights of a snapshot, from where they lie: float32 [N, classes]."""
+    def answer(self, snapshot: Snapshot, images: np.ndarray) -> Outputs:
+        """Return what ONNX Runtime answers with the weights of a snapshot, from where they lie, and the threshold of the twin."""
         weights = {p.name: snapshot.tensors[self.names[p.name]].numpy() for p in self._session.inputs if p.name in self.names}
         if self.fp16:
             weights = {name: half.rounded(weight, name) if weight.dtype == np.float32 else weight for name, weight in weights.items()}
-        return self._session.run({**weights, "image": images})["logits"]
+        if isinstance(self.twin, Detector):
+            weights[THRESHOLD] = self.twin.exportweb_threshold.numpy()
+        return self._session.run({**weights, "image": images}, self.outputs)
 
     def write(self, file: BinaryIO, snapshot: Snapshot, card: Card) -> Card:
         """Write a version: the snapshot's weights, the golden sample that PyTorch answers with them, the card; and check it.
@@ -117,20 +136,20 @@ class Graph:
             synced.result()
         finally:
             answer = expected.result()  # whatever happens, the snapshot is no longer in use
-        off = golden.difference(got, answer)
-        if off > self.tolerance:
-            raise Rejected(f"The golden sample failed: ONNX Runtime's answer is {off:.1e} off PyTorch's; allowed is {self.tolerance:.0e}.")
+        off = golden.disagreement(got, answer, tolerance=self.tolerance)
+        if off is not None:
+            raise Rejected(f"The golden sample failed: ONNX Runtime's answer is not PyTorch's: {off}; allowed is {self.tolerance:.0e}.")
         card = card.replace(golden=golden.golden(self.sample, answer, tolerance=self.tolerance), digest=digest)
         file.write(artifact.card_entry(card))
         return card
 
-    def _eager(self, snapshot: Snapshot) -> np.ndarray:
+    def _eager(self, snapshot: Snapshot) -> Outputs:
         """Return what PyTorch answers to the golden sample; raise `Rejected` if that, or a weight, is not finite."""
         if (name := snapshot.not_finite(self._finite)) is not None:
             raise Rejected(f"The weights are not finite: {name} holds NaN or infinity.")
         self.borrow(snapshot)
-        answer = golden.eager(self.twin, self.sample)
-        if not np.isfinite(answer).all():
+        answer = self.eager(self.sample)
+        if not all(np.isfinite(array).all() for array in answer.values()):
             raise Rejected("The model answers with NaN or infinity, though its weights are finite.")
         return answer
 
@@ -154,11 +173,15 @@ class Exporter:
         precision: str = "fp32",
     ) -> None:
         self.fp16 = half.wanted(precision)
-        if task not in (None, TASK):
-            raise ExportError(f"task={task!r} is not one that exportweb exports; it exports {TASK!r}.")
         self.model = unwrap(model)
         self.hints = hints or frameworks.Hints()
         self.description = frameworks.describe(self.model, self.hints)
+        if task not in (None, self.description.task):
+            raise ExportError(
+                f"task={task!r} is not what exportweb exports {self.description.architecture} for; that is {self.description.task!r}."
+            )
+        if self.fp16 and self.description.task != "image-classification":
+            raise ExportError(f"precision='fp16' is for classifiers; {self.description.architecture} is exported with precision='fp32'.")
         self.name = name or self.description.architecture
         self.labels = None if labels is None else tuple(map(str, labels))
         self.weights = Weights(self.model)
@@ -185,7 +208,7 @@ class Exporter:
             self.graph.whole = whole
             if self.fp16:
                 self._to_half(self.graph, Snapshot(self.weights))
-        elif (changed := self.graph.state.changed(self.weights)) and matters(self.model, self.graph.twin, changed, self.graph.sample):
+        elif (changed := self.graph.state.changed(self.weights)) and matters(self.model, self.graph, changed):
             names = ", ".join(sorted(f"{path}.{name}".strip(".") or "its class" for path, name in changed))
             log.warning("exportweb: %s changed and the model's answers with it; exporting its graph again, which takes seconds", names)
             self.graph = self._trace()
@@ -195,9 +218,9 @@ class Exporter:
         """Return the card of a version of `graph`, without its golden sample."""
         return Card(
             name=self.name,
-            task=TASK,
+            task=self.description.task,
             input=self.description.input,
-            outputs=(Output(name="logits", role="logits"),),
+            outputs=self.description.outputs,
             labels=self._labels(graph.classes),
             source=Source(
                 framework=self.description.framework,
@@ -210,7 +233,7 @@ class Exporter:
                 git=self.commit,
             ),
             precision=Precision(name="fp16") if self.fp16 else None,
-        )
+        ).replace(**self.description.card)
 
     def _trace(self) -> Graph:
         graph = Graph(self.model, self.weights, self.description, self.beside)
@@ -246,15 +269,3 @@ def default_name(model: nn.Module) -> str:
     """Return what a model is called when nobody says: its architecture, as its framework names it, or its class."""
     inner = unwrap(model)
     return frameworks.adapter(inner).architecture(inner)
-
-
-def _classes(logits: np.ndarray) -> int:
-    if logits.ndim != 2 or logits.shape[1] < 1:
-        raise ExportError(
-            f"A classifier answers with class scores [N, classes]; this model answered {_shape(logits)} for a batch of 2 images."
-        )
-    return int(logits.shape[1])
-
-
-def _shape(array: np.ndarray) -> str:
-    return str(list(array.shape))

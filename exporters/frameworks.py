@@ -6,23 +6,38 @@ recognises a model is used; a plain `nn.Module` comes last.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 from torch import nn
 
-from exportweb.card import ImageInput
+from exportweb.card import ImageInput, Output
+from exportweb.exporters.image_model import ImageModel
 
 
 class Description(NamedTuple):
-    """What an adapter says about a model: `labels` is None where the framework has no names for the classes."""
+    """What an adapter says about a model: `labels` is None where the framework has no names for the classes.
+
+    The rest is what becomes of the model, by default a classifier's. `wrap` makes of it, and of how its images are prepared, the module
+    that is exported, which answers with a tensor, or a tuple of them, in the order of `outputs`; roles say what they are, and with that
+    how two answers are compared (see `exportweb.exporters.golden`). `batch` says whether it takes several images at once, `sample` of
+    what (height, width) those are that it is tried on, if `input` leaves that open. `tracer` is which of PyTorch's exporters can do it:
+    ``"dynamo"``, or ``"torchscript"`` where the shapes of answers depend on what is in an image. `card` holds further fields of the card.
+    """
 
     framework: str
     architecture: str
     input: ImageInput
     labels: tuple[str, ...] | None
     packages: tuple[str, ...]
+    task: str = "image-classification"
+    outputs: tuple[Output, ...] = (Output(name="logits", role="logits"),)
+    wrap: Callable[[nn.Module, ImageInput], ImageModel] = ImageModel
+    batch: bool = True
+    sample: tuple[int, int] | None = None
+    tracer: Literal["dynamo", "torchscript"] = "dynamo"
+    card: Mapping[str, object] = {}
 
 
 class Hints(NamedTuple):

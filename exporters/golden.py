@@ -2,44 +2,76 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import nn
 
-from exportweb.card import Golden, ImageInput
+from exportweb.card import ROLES, Golden, ImageInput
+from exportweb.exporters.image_model import Outputs
 from exportweb.exporters.unwrap import forget_caches
+from exportweb.runtime import matching
 from exportweb.runtime.tensors import encode
 
 TOLERANCE = 1e-3
 _BLOCKS = 12
+_LARGE = frozenset(("masks", "image-masks", "keypoint-heatmaps"))
 
 
-def mosaic(image: ImageInput, *, batch: int = 1) -> np.ndarray:
+def mosaic(image: ImageInput, *, batch: int = 1, size: tuple[int, int] | None = None) -> np.ndarray:
     """Return uint8 [batch, height, width, channels]: squares of random colours, the same on every call.
 
-    Squares have edges, colours and contrast, as photos do, and compress to next to nothing inside the card.
+    Squares have edges, colours and contrast, as photos do, and compress to next to nothing inside the card. `size` is the (height,
+    width) where `image` allows any.
     """
+    high, wide = size if size is not None and not image.height else (image.height, image.width)
     random = np.random.default_rng(0)
     small = random.integers(0, 256, (batch, _BLOCKS, _BLOCKS, image.channels), dtype=np.uint8)
-    rows = np.arange(image.height) * _BLOCKS // image.height
-    columns = np.arange(image.width) * _BLOCKS // image.width
+    rows = np.arange(high) * _BLOCKS // high
+    columns = np.arange(wide) * _BLOCKS // wide
     return np.ascontiguousarray(small[:, rows][:, :, columns])
 
 
 @torch.no_grad()
-def eager(twin: nn.Module, image: np.ndarray) -> np.ndarray:
-    """Return what PyTorch answers: float32 [N, classes]."""
-    answer: np.ndarray = forget_caches(twin)(torch.from_numpy(image)).to(torch.float32).numpy()
-    return answer
+def eager(twin: nn.Module, image: np.ndarray, outputs: Sequence[str]) -> Outputs:
+    """Return what PyTorch answers, by the names of the outputs; floating point is float32."""
+    answer = forget_caches(twin)(torch.from_numpy(image))
+    answers = answer if isinstance(answer, tuple) else (answer,)
+    return {
+        name: (tensor.to(torch.float32) if tensor.is_floating_point() else tensor).numpy()
+        for name, tensor in zip(outputs, answers, strict=True)
+    }
 
 
-def golden(image: np.ndarray, logits: np.ndarray, *, tolerance: float = TOLERANCE) -> Golden:
-    """Pack an input batch and its output for the card."""
-    return Golden(inputs={"image": encode(image)}, outputs={"logits": encode(logits)}, tolerance=tolerance)
+def golden(image: np.ndarray, answer: Outputs, *, tolerance: float = TOLERANCE) -> Golden:
+    """Pack an input batch and its outputs for the card, without what is too large for that: a picture for each object."""
+    outputs = {name: encode(array) for name, array in answer.items() if name not in _LARGE}
+    return Golden(inputs={"image": encode(image)}, outputs=outputs, tolerance=tolerance)
 
 
-def difference(got: np.ndarray, expected: np.ndarray) -> float:
-    """Return ``max|got - expected| / max(1, max|expected|)``, infinity where the shapes differ or a value isn't finite."""
+def difference(got: Outputs, expected: Outputs) -> float:
+    """Return ``max|got - expected| / max(1, max|expected|)`` of the output where it is largest, infinity where the shapes differ or a
+    value isn't finite.
+    """
+    return max(_difference(got[name], expected[name]) for name in expected)
+
+
+def disagreement(got: Outputs, expected: Outputs, *, tolerance: float = TOLERANCE) -> str | None:
+    """Return by how much more than `tolerance` two answers differ, in words; None if they agree.
+
+    Objects are matched by class and place (see `exportweb.runtime.matching`), since those with nearly the same score come in any order.
+    """
+    objects = [name for name in expected if name in matching.ROLES and "boxes" in expected]
+    sides = [matching.images({name: side[name] for name in objects}, ROLES) for side in (expected, got)] if objects else []
+    off = next(filter(None, (matching.difference(want, have, tolerance=tolerance) for want, have in zip(*sides, strict=True))), None)
+    rest = {name: array for name, array in expected.items() if name not in objects}
+    if off is None and rest and (most := difference(got, rest)) > tolerance:
+        off = f"{most:.1e} off"
+    return off
+
+
+def _difference(got: np.ndarray, expected: np.ndarray) -> float:
     if got.shape != expected.shape or not (np.isfinite(got).all() and np.isfinite(expected).all()):
         return float("inf")
     return float(np.abs(got - expected).max(initial=0) / max(1.0, np.abs(expected).max(initial=0)))

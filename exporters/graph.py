@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import onnx_ir
@@ -15,6 +15,8 @@ from onnxscript import optimizer
 from torch import nn
 
 from exportweb.errors import ExportError
+from exportweb.exporters import torchscript
+from exportweb.exporters.image_model import THRESHOLD
 from exportweb.exporters.unwrap import forget_caches
 
 OPSET = 20
@@ -23,53 +25,31 @@ _LIMIT = 2**31 - 2**24  # bytes: what protobuf can hold in one message, less roo
 
 
 class Exported(NamedTuple):
-    """A graph as two serialised ModelProtos: whole, and with its weights as further inputs of the same names, for checking any weights."""
+    """A graph as two serialised ModelProtos: whole, and with its weights as further inputs of the same names, for checking any weights.
+
+    A detector's threshold is such an input, too.
+    """
 
     whole: bytes
     weightless: bytes
 
 
-class ImageModel(nn.Module):
-    """A classifier that takes images as they come out of a decoder.
-
-    Input: uint8 [N, height, width, channels]. Output: float32 [N, classes]. The channels are moved first while a pixel is still one
-    byte; then ``(x / 255 - mean) / std`` in float32, in the order of torchvision's ToTensor and Normalize, so that every bit is theirs.
-    """
-
-    exportweb_mean: torch.Tensor
-    exportweb_std: torch.Tensor
-
-    def __init__(self, model: nn.Module, *, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-        super().__init__()
-        self.model = model
-        self.register_buffer("exportweb_mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
-        self.register_buffer("exportweb_std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
-
-    def forward(self, image: torch.Tensor) -> torch.Tensor:
-        """Normalise and classify."""
-        x = image.permute(0, 3, 1, 2).to(torch.float32)
-        return logits(self.model((x / 255 - self.exportweb_mean) / self.exportweb_std))
-
-
-def logits(output: object) -> torch.Tensor:
-    """Return the class scores in what a classifier's forward gave: a tensor, an output with `logits`, or the first of a tuple."""
-    output = getattr(output, "logits", output)
-    if isinstance(output, dict) and "logits" in output:
-        output = output["logits"]
-    if isinstance(output, tuple | list) and output:
-        output = output[0]
-    if not isinstance(output, torch.Tensor):
-        raise ExportError(f"A classifier's forward should return a tensor of class scores; this one returned {type(output).__name__}.")
-    return output
-
-
-def export_graph(model: nn.Module, image: torch.Tensor, names: Iterable[str]) -> Exported:
+def export_graph(
+    model: nn.Module,
+    image: torch.Tensor,
+    names: Iterable[str],
+    *,
+    outputs: Sequence[str] = ("logits",),
+    free: Sequence[int] = (0,),
+    tracer: str = "dynamo",
+) -> Exported:
     """Export a module whose weights lie under ``model.`` to ONNX.
 
-    `image` is an example batch of at least two (one would fix the batch size). `names` are those of the weights, without ``model.``, and
-    initializers get them. Whatever else the graph needs, such as a table that the forward makes, is a constant of it. Nothing is folded
-    but what depends on shapes alone: folding a weight would take its name away, and folding nothing leaves biases that keep ONNX Runtime
-    from fusing convolutions with batch normalisation.
+    `image` is an example batch: of at least two (one would fix the batch size), if 0 is one of the dimensions that are `free` to have any
+    size. `names` are those of the weights, without ``model.``, and initializers get them. `outputs` and `tracer` are those of
+    `Description`. Whatever else the graph needs, such as a table that the forward makes, is a constant of it. Nothing is folded but what
+    depends on shapes alone: folding a weight would take its name away, and folding nothing leaves biases that keep ONNX Runtime from
+    fusing convolutions with batch normalisation.
 
     Raises `ExportError` with PyTorch's reason if the graph can't be traced or translated, or if its weights don't fit into one file.
     """
@@ -79,34 +59,43 @@ def export_graph(model: nn.Module, image: torch.Tensor, names: Iterable[str]) ->
     forget_caches(model)  # or what a forward before this one left behind would be traced as a constant
     with _quiet():
         try:
-            program = torch.onnx.export(
-                model,
-                (image,),
-                dynamo=True,
-                input_names=["image"],
-                output_names=["logits"],
-                dynamic_shapes=({0: torch.export.Dim.DYNAMIC},),
-                opset_version=OPSET,
-                optimize=False,
-                external_data=False,
-                verbose=False,
-            )
+            trace = torchscript.trace if tracer == "torchscript" else _trace
+            graph = trace(model, image, list(outputs), free)
+        except ExportError:
+            raise
         except Exception as error:
             raise ExportError(f"PyTorch can't export this model to ONNX: {_reason(error)}") from error
-        if program is None:
-            raise ExportError("PyTorch can't export this model to ONNX, and gave no reason.")
-        graph = program.model
         weights = {_PREFIX + name for name in names} & set(graph.graph.initializers)
-        optimizer.fold_constants(graph, should_fold=lambda node: _depends_on_shape(node, weights))
+        if tracer == "dynamo":
+            optimizer.fold_constants(graph, should_fold=lambda node: _depends_on_shape(node, weights))
         RemoveUnusedNodesPass()(graph)
         held = [value for name, value in graph.graph.initializers.items() if name in weights]
         _rename(graph.graph, {str(value.name): str(value.name).removeprefix(_PREFIX) for value in held})
         graph.producer_name = "exportweb"
         whole: bytes = onnx_ir.to_proto(graph).SerializeToString()
-        for value in held:
+        for value in (*held, *filter(None, [graph.graph.initializers.get(THRESHOLD)])):
             del graph.graph.initializers[str(value.name)]
             graph.graph.inputs.append(value)
         return Exported(whole, onnx_ir.to_proto(graph).SerializeToString())
+
+
+def _trace(model: nn.Module, image: torch.Tensor, outputs: list[str], free: Sequence[int]) -> onnx_ir.Model:
+    """Trace and translate a module with `torch.export`."""
+    program = torch.onnx.export(
+        model,
+        (image,),
+        dynamo=True,
+        input_names=["image"],
+        output_names=outputs,
+        dynamic_shapes=(dict.fromkeys(free, torch.export.Dim.DYNAMIC),),
+        opset_version=OPSET,
+        optimize=False,
+        external_data=False,
+        verbose=False,
+    )
+    if program is None:
+        raise ExportError("PyTorch can't export this model to ONNX, and gave no reason.")
+    return program.model
 
 
 def _rename(graph: onnx_ir.Graph, names: dict[str, str]) -> None:

@@ -11,15 +11,18 @@ import enum
 import types
 import weakref
 from collections import Counter
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import nn
 
 from exportweb.exporters import golden
-from exportweb.exporters.graph import ImageModel
 from exportweb.exporters.unwrap import eval_copy
 from exportweb.exporters.weights import Weights, plain_name
+
+if TYPE_CHECKING:
+    from exportweb.exporters.exporter import Graph
 
 Attribute = tuple[str, str]  # the name of a module, and that of an attribute; "" for its class
 
@@ -61,21 +64,20 @@ class PlainState:
         return [key for key in changed if self._changes[key].bit_count() == 1]
 
 
-def matters(model: nn.Module, twin: ImageModel, changed: list[Attribute], sample: np.ndarray) -> bool:
-    """Whether a model would answer otherwise, had these attributes still the values that they have in its `twin`, the traced copy."""
+def matters(model: nn.Module, graph: Graph, changed: list[Attribute]) -> bool:
+    """Whether a model would answer otherwise, had these attributes still the values that they have in `graph.twin`, the traced copy."""
     if any(name == _CLASS for _, name in changed):
         return True
-    now = copy.copy(twin)  # its normalisation, around another model
-    now._modules = {"model": eval_copy(model)}
-    answer = golden.eager(now, sample)
+    now = graph.wrap(eval_copy(model))
+    answer = golden.eager(now, graph.sample, graph.outputs)
     for path, name in changed:
-        then, attributes = vars(twin.model.get_submodule(path)), vars(now.model.get_submodule(path))
+        then, attributes = vars(graph.twin.model.get_submodule(path)), vars(now.model.get_submodule(path))
         if name in then:
             attributes[name] = copy.deepcopy(then[name])
         else:
             attributes.pop(name, None)
     try:
-        return golden.difference(golden.eager(now, sample), answer) > _SAME
+        return golden.disagreement(golden.eager(now, graph.sample, graph.outputs), answer, tolerance=_SAME) is not None
     except Exception:  # it doesn't even work with the old values
         return True
 

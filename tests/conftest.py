@@ -66,7 +66,7 @@ class LiveServer:
             card: Any = self._write(file, number, 0.0, epoch, 1.0)
             file.seek(0)
             file.truncate()
-            wrong = golden(mosaic(card.input), decode(card.golden.outputs["logits"]) + 1)
+            wrong = golden(mosaic(card.input), {"logits": decode(card.golden.outputs["logits"]) + 1})
             artifact.write(file, graph.template.fill(snapshot.tensors), card.replace(golden=wrong))
 
         return self.store.publish(write)

@@ -11,19 +11,21 @@ from torch import nn
 
 from exportweb.errors import ExportError
 from exportweb.exporters.golden import mosaic
-from exportweb.exporters.graph import ImageModel, export_graph, logits
+from exportweb.exporters.graph import export_graph
+from exportweb.exporters.image_model import ImageModel, logits
 from exportweb.exporters.torch_modules import image_input
 from exportweb.exporters.unwrap import eval_copy
 from models import Tiny, example
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.3, 0.4)
+INPUT = image_input(example(), mean=MEAN, std=STD)
 
 
 @pytest.fixture(scope="module")
 def traced():
     """A module and its graph."""
     torch.manual_seed(0)
-    model = ImageModel(eval_copy(Tiny()), mean=MEAN, std=STD).eval()
+    model = ImageModel(eval_copy(Tiny()), INPUT).eval()
     return model, export_graph(model, torch.from_numpy(mosaic(image_input(example()), batch=2)), list(model.model.state_dict()))
 
 
@@ -68,7 +70,7 @@ def test_what_the_forward_makes_is_no_weight():
         def forward(self, x):
             return super().forward(x) * torch.tensor([1.0, 2.0, 3.0, 4.0])
 
-    model = ImageModel(eval_copy(Makes()), mean=MEAN, std=STD).eval()
+    model = ImageModel(eval_copy(Makes()), INPUT).eval()
     graph = export_graph(model, torch.from_numpy(mosaic(image_input(example()), batch=2)), list(model.model.state_dict()))
     assert {port.name for port in onnxruntime.InferenceSession(graph.weightless).get_inputs()} - {"image"} <= set(model.model.state_dict())
 
@@ -84,7 +86,7 @@ def test_convolution_and_normalisation_can_still_be_fused(traced, tmp_path):
 
 
 def test_the_normalisation_is_that_of_the_training_transform_bit_for_bit():
-    model = ImageModel(nn.Identity(), mean=MEAN, std=STD)
+    model = ImageModel(nn.Identity(), INPUT)
     image = torch.arange(256, dtype=torch.uint8).repeat(3, 1).T.reshape(1, 16, 16, 3)
     expected = (image.permute(0, 3, 1, 2).float() / 255 - torch.tensor(MEAN).view(3, 1, 1)) / torch.tensor(STD).view(3, 1, 1)
     assert torch.equal(model(image), expected)
@@ -101,7 +103,7 @@ def test_class_scores_are_found_in_what_frameworks_return():
 
 def test_weights_that_one_file_cannot_hold_are_refused_before_anything_is_traced():
     with torch.device("meta"):
-        model = ImageModel(nn.Linear(3, 2**28), mean=MEAN, std=STD)
+        model = ImageModel(nn.Linear(3, 2**28), INPUT)
     with pytest.raises(ExportError, match=r"take 4\.3 GB; an ONNX file .* holds 2 GB"):
         export_graph(model, torch.zeros(2, 16, 16, 3, dtype=torch.uint8), ["weight", "bias"])
 
@@ -111,6 +113,6 @@ def test_a_model_that_cannot_be_traced_says_why():
         def forward(self, x):
             return x.mean((2, 3)) if x.sum().item() > 0 else x.amax((2, 3))
 
-    model = ImageModel(DependsOnData(), mean=MEAN, std=STD)
+    model = ImageModel(DependsOnData(), INPUT)
     with pytest.raises(ExportError, match=r"PyTorch can't export this model to ONNX: .*data-dependent"):
         export_graph(model, torch.zeros(2, 16, 16, 3, dtype=torch.uint8), [])
