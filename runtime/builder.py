@@ -195,7 +195,9 @@ class Builder:
             if live is None or fingerprint(candidate.path) != candidate.fingerprint:
                 return False
             self._swap(Loaded(live, card, candidate, held.pop_all()))
-            self._loader.tune(candidate.path, live, disturbed=self._lane.disturbance())
+            asked = self._lane.disturbance()
+            # A file that is replaced meanwhile isn't this version any more.
+            self._loader.tune(candidate.path, live, disturbed=lambda: asked() or fingerprint(candidate.path) != candidate.fingerprint)
         return True
 
     def _known(self, is_it: Callable[[Loaded], bool]) -> Loaded | None:

@@ -33,7 +33,6 @@ _PLAIN = -1  # the number that asks for a run without a graph
 _RUNS = 3  # ONNX Runtime runs twice, so that all memory is there, before it records
 
 
-_ROUNDS = 20  # of a measurement, for each batch size
 _GAIN = 0.95  # the share of its time that a run may take to count as faster
 
 
@@ -124,25 +123,25 @@ def _annotated(number: int) -> Any:
     return options
 
 
-def faster(recorded: Session, plain: Session, sizes: Sequence[int]) -> bool:
+def faster(recorded: Session, plain: Session, sizes: Sequence[int], *, rounds: int = 20) -> bool:
     """Whether CUDA graphs answer a single request sooner than runs without do, and no fewer when there are many; measured.
 
     A session with graphs has one run at a time, where another computes one batch while it copies the next.
     """
     few, many = min(sizes), max(sizes)
-    alone = _seconds(recorded, few, at_once=1) / _seconds(plain, few, at_once=1)
-    busy = _seconds(recorded, many, at_once=2) / _seconds(plain, many, at_once=2)
+    alone = _seconds(recorded, few, 1, rounds) / _seconds(plain, few, 1, rounds)
+    busy = _seconds(recorded, many, 2, rounds) / _seconds(plain, many, 2, rounds)
     log.info("with CUDA graphs, batches of %d take %.2f of the time, of %d %.2f", few, alone, many, busy)
     return alone <= _GAIN and busy <= 1.02
 
 
-def _seconds(session: Session, size: int, *, at_once: int) -> float:
-    """Return the seconds that a batch of zeros takes, with so many at the same time."""
+def _seconds(session: Session, size: int, at_once: int, rounds: int) -> float:
+    """Return the seconds that a batch of zeros takes, with so many at the same time: the median of rounds, without the first."""
     batch = {port.name: np.zeros((size, *_sides(port)), port.dtype) for port in session.inputs}
     with ThreadPoolExecutor(at_once) as threads:
-        rounds = []
-        for _ in range(_ROUNDS + 1):
+        seconds = []
+        for _ in range(rounds + 1):
             start = time.perf_counter()
             list(threads.map(session.run, [batch] * (2 * at_once)))
-            rounds.append((time.perf_counter() - start) / (2 * at_once))
-    return statistics.median(rounds[1:])
+            seconds.append((time.perf_counter() - start) / (2 * at_once))
+    return statistics.median(seconds[1:])

@@ -104,7 +104,7 @@ class Predictor:
     def each(self) -> list[Predictor]:
         """Return a predictor for each device that this one runs on, to warm and check them one by one."""
         sessions = devices.split(self.session)
-        return [self] if len(sessions) == 1 else [Predictor(self.card, one, decoding=self.decoding or "exact") for one in sessions]
+        return [self] if len(sessions) == 1 else [Predictor(self.card, one, decoding=self._decoding) for one in sessions]
 
     @property
     def takes(self) -> Literal["image", "arrays"]:

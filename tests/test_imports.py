@@ -102,6 +102,7 @@ def test_serving_needs_no_training_framework() -> None:
         "import exportweb.runtime.tasks.image_classification"
     )
     assert {"starlette", "uvicorn", "numpy", "PIL"} <= loaded
+    assert "prometheus_client" not in loaded  # the page of metrics brings it, when it is asked for
     heavy = {"torch", "torchvision", "timm", "onnx", "onnxscript", "detectron2", "pandas", "scipy", "sympy"}
     assert loaded & heavy == set()
 

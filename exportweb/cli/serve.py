@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import importlib
 import logging
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -103,8 +102,6 @@ def command(
     """
     places = by_name(paths)
     cards = _cards(places, described)
-    web = threading.Thread(target=importlib.import_module, args=("exportweb.web",))
-    web.start()  # imported while the models are loaded
 
     from exportweb.runtime import ServedModel, Workers
 
@@ -135,15 +132,16 @@ def command(
             log.info("%s has no card and takes no images, so it is served as arrays in, arrays out (--task tensor)", path)
         prefix = f"{name}: " if len(models) > 1 else ""
         report = functools.partial(_report, prefix)
-        if isinstance(path, Path) and path.is_file():
-            model.start(wait=True)  # if it can't be served, that is this command's own error
+        file = isinstance(path, Path) and path.is_file()
+        if not file:
+            model.subscribe(report)
+        model.start()
+        importlib.import_module("exportweb.web")  # while the model is loaded, in a thread of its own
+        if file:
+            model.wait()  # if it can't be served, that is this command's own error
             if model.current is not None:
                 _report_serving(prefix, model.current)
             model.subscribe(report)
-        else:
-            model.subscribe(report)
-            model.start()
-    web.join()
 
     from exportweb.web import run
 
