@@ -20,7 +20,6 @@ from exportweb.exporters.calibration import Calibration, Progress
 from exportweb.exporters.quantize import TOLERANCE as INT8_TOLERANCE
 from exportweb.exporters.quantize import quantize
 from exportweb.runtime import Predictor, tensors, verify
-from exportweb.runtime.predictor import read
 from exportweb.runtime.session import OnnxSession
 from exportweb.runtime.tasks.image_classification import softmax
 
@@ -91,7 +90,10 @@ def convert(
 
 
 def _fp32_card(source: str | os.PathLike[str]) -> Card:
-    card = read(source).card
+    artifact = artifacts.read(source)
+    card = artifact.card
+    if artifact.format != "onnx":
+        raise ExportError(f"{source} is TorchScript; what can be converted is ONNX.")
     if card is None:
         raise ExportError(f"{source} has no card, so nothing says how images become its input; what can be converted is an artifact.")
     if card.precision is not None:

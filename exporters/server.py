@@ -17,14 +17,15 @@ class Server:
     """`exportweb serve` for a store, or several, as a child process.
 
     Its standard input is a pipe from this process: however this process ends, the pipe closes and the server stops. It runs in a session
-    of its own, so that Ctrl-C reaches the trainer first, which may still have a version to publish.
+    of its own, so that Ctrl-C reaches the trainer first, which may still have a version to publish. It trusts the stores as this process
+    does, which publishes into them, so that TorchScript versions are served, too.
     `tune` is the server's budget for measuring itself: none, since what it measured would be the training.
     Raises `ExportwebError` if the server doesn't start.
     """
 
     def __init__(self, *stores: str | os.PathLike[str], host: str, port: int, device: str, nice: int = _NICE, tune: float = 0) -> None:
         words = ["serve", *(os.fspath(store) for store in stores), "--host", host, "--port", str(_free(host, port)), "--device", device]
-        words += ["--tune", str(tune)]
+        words += ["--tune", str(tune), "--trust-torchscript"]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "exportweb", *words, "--log-level", "warning", "--exit-with-stdin"],
             stdin=subprocess.PIPE,

@@ -73,13 +73,18 @@ class Template:
         """
         for piece, slot in zip(self._pieces, self.slots, strict=False):
             yield piece
-            yield _memory(tensors[slot.tensor], slot)
+            yield _slot_memory(tensors[slot.tensor], slot)
         yield self._pieces[-1]
 
 
-def _memory(tensor: torch.Tensor, slot: Slot) -> memoryview:
+def _slot_memory(tensor: torch.Tensor, slot: Slot) -> memoryview:
     if slot.fp16 and tensor.dtype == torch.float32:
         tensor = torch.from_numpy(rounded(tensor.detach().numpy(), slot.name))
-    if math.prod(tensor.shape) * tensor.element_size() != slot.nbytes:
-        raise ValueError(f"A weight of {slot.nbytes} bytes was given a tensor of shape {tuple(tensor.shape)} and {tensor.dtype}.")
+    return memory(tensor, slot.nbytes)
+
+
+def memory(tensor: torch.Tensor, nbytes: int) -> memoryview:
+    """Return the memory of a contiguous tensor on the CPU; raise `ValueError` if it has another size than it should."""
+    if math.prod(tensor.shape) * tensor.element_size() != nbytes:
+        raise ValueError(f"A weight of {nbytes} bytes was given a tensor of shape {tuple(tensor.shape)} and {tensor.dtype}.")
     return tensor.detach().view(-1).view(torch.uint8).numpy().data

@@ -4,6 +4,8 @@ An ONNX artifact is an ordinary ONNX file. Its card is the ``metadata_props`` en
 written last: protobuf fields may come in any order, so a card can be appended to a finished graph, the digest in it covers all
 bytes that are not the card's own, and a file that was cut short has lost its card. Reading one takes a few seeks, never the `onnx`
 package (protobuf's wire format: https://protobuf.dev/programming-guides/encoding; field numbers: onnx/onnx.proto, ModelProto).
+
+A TorchScript artifact is a zip archive; see `exportweb.archive`.
 """
 
 from __future__ import annotations
@@ -12,8 +14,9 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple
 
+from exportweb import archive
 from exportweb.card import Card
 from exportweb.errors import ArtifactError, TornArtifact
 
@@ -36,29 +39,33 @@ class Field(NamedTuple):
 
 
 class Artifact(NamedTuple):
-    """An artifact on disk: `card` is None for an ONNX file from elsewhere; `card_span` is where the card's entry lies."""
+    """An artifact on disk: `card` is None for a file from elsewhere; `card_span` is where the card's entry lies."""
 
     path: Path
     card: Card | None
     card_span: tuple[int, int]
+    format: Literal["onnx", "torchscript"] = "onnx"
 
 
 def read(path: str | os.PathLike[str]) -> Artifact:
-    """Read the card of an ONNX file without loading its graph.
+    """Read the card of an ONNX or TorchScript file without loading its graph; nothing in it is run.
 
-    Raises `TornArtifact` if the file ends inside a field, `ArtifactError` if it isn't ONNX, `CardError` if its card can't be
-    understood, `OSError` if it can't be opened.
+    Raises `TornArtifact` if the file ends too early, `ArtifactError` if it is neither, `CardError` if its card can't be understood,
+    `OSError` if it can't be opened.
     """
     path = Path(path)
     with path.open("rb") as file:
-        return Artifact(path, *read_card(file, what=str(path)))
+        format: Literal["onnx", "torchscript"] = "torchscript" if archive.is_archive(file) else "onnx"
+        return Artifact(path, *read_card(file, what=str(path)), format)
 
 
 def read_card(file: BinaryIO, *, what: str) -> tuple[Card | None, tuple[int, int]]:
-    """Read the card of an open ONNX file, which can seek, and where its entry lies; `what` names the file in errors.
+    """Read the card of an open file, which can seek, and where its entry lies; `what` names the file in errors.
 
     Raises what `read` raises. A few short reads: cheap of a file far away, too.
     """
+    if archive.is_archive(file):
+        return archive.read_card(file, what=what)
     span, value, graph = (0, 0), None, False
     for field in fields(file, 0, file.seek(0, os.SEEK_END), what=what):
         graph = graph or field.number == _GRAPH

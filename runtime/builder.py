@@ -26,7 +26,7 @@ from exportweb.runtime.history import History, Kind, VersionInfo
 from exportweb.runtime.jobs import Live
 from exportweb.runtime.lane import Lane
 from exportweb.runtime.loader import Loader
-from exportweb.runtime.predictor import no_card, read
+from exportweb.runtime.predictor import no_card
 from exportweb.runtime.sources import Candidate, Source, fingerprint
 from exportweb.runtime.workers import without_frames
 
@@ -206,12 +206,12 @@ class Builder:
 
     def _checked_card(self, candidate: Candidate) -> Card:
         """Read the card of a whole file."""
-        artifact = read(candidate.path)
+        artifact = artifacts.read(candidate.path)
         artifacts.verify(artifact)
         card = artifact.card if self._card is None or artifact.card is None else _described(self._card, artifact.card)
         card = card or self._card
         if card is None:
-            raise CardError(no_card(candidate.path))
+            raise CardError(no_card(artifact))
         return card
 
     def _check_order(self, candidate: Candidate, card: Card, number: int) -> None:

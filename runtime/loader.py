@@ -27,7 +27,7 @@ class Loader:
 
     `threads` a run and `max_batch` images a run are what the user decided; where they are 0, a graph is measured for up to `budget` seconds
     (0: never; runs on the CPU then have one thread and up to 4 images, on a GPU 32). `gpu_mem_limit` is in bytes, for each version and
-    GPU; `cuda_graphs` allows them where they are measured to gain.
+    GPU; `cuda_graphs` allows them where they are measured to gain. `trust_torchscript` is that of `Predictor.load`.
     """
 
     def __init__(
@@ -41,8 +41,10 @@ class Loader:
         cuda_graphs: bool = True,
         decoding: Decode = "exact",
         budget: float = BUDGET,
+        trust_torchscript: bool = False,
     ) -> None:
         self._device = device
+        self._trust = trust_torchscript
         self._gpu_mem_limit = gpu_mem_limit
         self._graphs = verify.batch_sizes(max_batch or DEFAULT_BATCH_GPU) if cuda_graphs else []
         self._decoding: Decode = decoding
@@ -94,6 +96,7 @@ class Loader:
             graphs=self._graphs,
             decoding=self._decoding,
             card=card,
+            trust_torchscript=self._trust,
             verified=True,  # by the builder, before it looked at the card
         )
 

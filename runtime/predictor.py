@@ -6,9 +6,9 @@ The steps of a prediction are methods of their own, so that a scheduler can run 
 
 from __future__ import annotations
 
+import importlib
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 from exportweb import artifact as artifacts
@@ -69,22 +69,30 @@ class Predictor:
         decoding: Decode = "exact",
         card: Card | None = None,
         verified: bool = False,
+        trust_torchscript: bool = False,
     ) -> Predictor:
         """Load an artifact whose bytes match the digest in its card; `verified` says that they were compared already.
 
         `device` is that of `OnnxSession`, or several GPUs: ``"cuda:0,cuda:1"``, ``"cuda:all"``. `threads` and `memory_limit` are those of
         `OnnxSession`, `graphs` that of `devices.load`, `decoding` is as above; `card` is for an ONNX file without one (see
-        `card_for_onnx`), and goes before the one that a file has.
+        `card_for_onnx`), and goes before the one that a file has. A TorchScript file is code, which loading it runs: it is refused
+        unless `trust_torchscript` says that its origin is known.
 
         Raises `ArtifactError`, `CardError`, `DeviceError`, or `OSError` if the file can't be read.
         """
-        artifact = read(path)
+        artifact = artifacts.read(path)
+        if artifact.format == "torchscript" and not trust_torchscript:
+            raise ArtifactError(refusal(path))
         if not verified:
             artifacts.verify(artifact)
         card = card or artifact.card
         if card is None:
-            raise CardError(no_card(path))
-        session = devices.load(path, device=device, threads=threads, memory_limit=memory_limit, graphs=graphs)
+            raise CardError(no_card(artifact))
+        if artifact.format == "torchscript":
+            torchscript = importlib.import_module("exportweb.runtime.torchscript")  # needs torch
+            session: Session = torchscript.TorchScriptSession(path, card=card, device=device, threads=threads)
+        else:
+            session = devices.load(path, device=device, threads=threads, memory_limit=memory_limit, graphs=graphs)
         return cls(card, session, decoding=decoding)
 
     def beside(self, alone: Predictor) -> Predictor:
@@ -159,21 +167,20 @@ class Predictor:
         return [self._reader.blank()] * count
 
 
-def read(path: str | os.PathLike[str]) -> Artifact:
-    """Read an artifact's card, with an explanation for a TorchScript file.
-
-    Raises what `exportweb.artifact.read` raises.
-    """
-    with Path(path).open("rb") as file:
-        if file.read(4) == b"PK\x03\x04":
-            raise ArtifactError(f"{path} is TorchScript or another zip file, which holds code; what is served is ONNX.")
-    return artifacts.read(path)
-
-
-def no_card(path: str | os.PathLike[str]) -> str:
-    """Explain what to do about an ONNX file without a card."""
+def refusal(path: str | os.PathLike[str]) -> str:
+    """Explain why a TorchScript file isn't loaded, and what to do about it."""
     return (
-        f"{path} has no card, so nothing says what its input and outputs mean. Say it: "
+        f"{path} is TorchScript, which is code: whoever wrote the file decides what runs here when it is loaded. "
+        "If you know where it comes from, say so: --trust-torchscript (EXPORTWEB_TRUST_TORCHSCRIPT=1). An ONNX file needs no trust."
+    )
+
+
+def no_card(artifact: Artifact) -> str:
+    """Explain what to do about a file without a card."""
+    if artifact.format == "torchscript":
+        return f"{artifact.path} has no card, so nothing says what its input and outputs mean; exportweb export writes files that have one."
+    return (
+        f"{artifact.path} has no card, so nothing says what its input and outputs mean. Say it: "
         "--task image-classification --labels labels.txt --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225, "
         "or --task tensor to send its inputs as arrays; `exportweb card` writes it into a copy of the file"
     )

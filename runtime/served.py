@@ -26,7 +26,8 @@ class ServedModel:
     images in one run; 0 is what is quickest here, measured for `tuning_budget` seconds at most, once the first version serves. `max_queue`
     is how many requests may wait; `max_pixels` the largest image, or the most values of arrays; `decoding` how JPEGs are decoded (see
     `Predictor`); `keep_loaded` how many versions stay loaded, the running one included. `card` describes an ONNX file that has none
-    (see `card_for_onnx`). `workers` are threads that several models share fairly; without them a model has its own.
+    (see `card_for_onnx`). `workers` are threads that several models share fairly; without them a model has its own. TorchScript versions
+    are rejected unless `trust_torchscript` says that whoever can write them may run code here.
 
     >>> model = ServedModel("runs/flowers")  # doctest: +SKIP
     >>> model.start(wait=True)  # doctest: +SKIP
@@ -49,6 +50,7 @@ class ServedModel:
         decoding: Decode = "exact",
         card: Card | None = None,
         workers: Workers | None = None,
+        trust_torchscript: bool = False,
     ) -> None:
         self._workers = workers or Workers()
         loader = Loader(
@@ -60,6 +62,7 @@ class ServedModel:
             cuda_graphs=cuda_graphs,
             decoding=decoding,
             budget=tuning_budget,
+            trust_torchscript=trust_torchscript,
         )
         self._history = History()
         self._listeners = Listeners()

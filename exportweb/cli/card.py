@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from exportweb.cli.options import foreign
-from exportweb.cli.paths import refuse_torchscript
+from exportweb.cli.paths import read_artifact
 
 
 @click.command
@@ -21,7 +21,8 @@ def command(path: Path, output: Path, name: str | None, labels: Path | None, **d
 
     Files that Ultralytics exported need no option.
     """
-    refuse_torchscript(path)
+    if read_artifact(path).format == "torchscript":
+        raise click.ClickException(f"{path} is TorchScript; what can be given a card is an ONNX file.")
 
     from exportweb import artifact
     from exportweb.atomic import replace_file

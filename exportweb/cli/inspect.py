@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from exportweb.cli.paths import artifact_path, location, refuse_torchscript
+from exportweb.cli.paths import artifact_path, location, read_artifact
 from exportweb.cli.table import metrics, size, table, when
 
 if TYPE_CHECKING:
     from exportweb.card import Card, ImageInput, Precision, Tensor
 
 _FIRST = 8  # labels shown
+_FORMAT = {"onnx": "ONNX", "torchscript": "TorchScript, which is code"}
 _RESIZE = {
     "shortest": "shortest edge to {h}",
     "bounded": "shortest edge to {h}",
@@ -29,7 +30,7 @@ _RESIZE = {
 @click.argument("path", type=location)
 @click.option("--json", "as_json", is_flag=True, help="For a program: the card without its golden arrays.")
 def command(path: Path | str, as_json: bool) -> None:
-    """Show what PATH, an ONNX file or a store's latest version, says about itself.
+    """Show what PATH, a file or a store's latest version, says about itself. A TorchScript file's code isn't run.
 
     Ends with 1 if the file is torn or was altered.
     """
@@ -39,8 +40,7 @@ def command(path: Path | str, as_json: bool) -> None:
     from exportweb.errors import TornArtifact
 
     path = artifact_path(path)
-    refuse_torchscript(path)
-    found = artifact.read(path)
+    found = read_artifact(path)
     torn = None
     try:
         artifact.verify(found)
@@ -50,6 +50,8 @@ def command(path: Path | str, as_json: bool) -> None:
     if as_json:
         shown = {"file": str(path), "size": count, "torn": torn, "card": card and card.replace(golden=None)}
         click.echo(msgspec.json.format(msgspec.json.encode(shown)))
+    elif card is None and found.format == "torchscript":
+        click.echo(f"{path} ({size(count)}) is a TorchScript file without a card, so it can't be served.")
     elif card is None:
         click.echo(
             f"{path} ({size(count)}) is an ONNX file without a card. To serve it, say what it is:\n"
@@ -60,7 +62,7 @@ def command(path: Path | str, as_json: bool) -> None:
         )
     else:
         digest = "none" if card.digest is None else f"{card.digest[:23]}… {'does NOT match' if torn else 'verified'}"
-        rows = [*_rows(card), ("digest", digest), ("size", size(count)), ("file", str(path))]
+        rows = [("format", _FORMAT[found.format]), *_rows(card), ("digest", digest), ("size", size(count)), ("file", str(path))]
         click.echo(card.name if card.version is None else f"{card.name}, version {card.version}")
         click.echo(table([("", key, value) for key, value in rows]))
     if torn:

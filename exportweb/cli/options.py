@@ -59,6 +59,13 @@ DEVICE = click.option(
     help="Where to run the model; cuda is the first GPU, cuda:0,cuda:1 are two, cuda:all are all.",
 )
 
+TRUST_TORCHSCRIPT = click.option(
+    "--trust-torchscript",
+    is_flag=True,
+    envvar="EXPORTWEB_TRUST_TORCHSCRIPT",
+    help="Load TorchScript files, too: they are code, so only if you know who wrote them.",
+)
+
 LABELS = "Names of the classes: a text file with one a line, a COCO or LVIS JSON, YOLO's data.yaml, or a VOC folder."
 LABELS_PATH = click.Path(path_type=Path, exists=True)
 

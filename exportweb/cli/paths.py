@@ -9,6 +9,8 @@ from pathlib import Path
 
 import click
 
+from exportweb import artifact
+from exportweb.artifact import Artifact
 from exportweb.store import SUFFIXES, Store, place
 
 _NAMED = re.compile(r"([^/=]+)=(.+)", re.DOTALL)
@@ -73,15 +75,9 @@ def artifact_path(path: Path | str) -> Path:
     return store.download(latest.number, Path(folder))
 
 
-def refuse_torchscript(path: Path) -> None:
-    """Refuse a TorchScript file (a zip archive): it may hold any code, and this server runs none."""
+def read_artifact(path: Path) -> Artifact:
+    """Read the card of a file, whose graph stays unread and, if it is TorchScript, whose code isn't run."""
     try:
-        with path.open("rb") as file:
-            zipped = file.read(4) == b"PK\x03\x04"
+        return artifact.read(path)
     except OSError as error:
         raise click.ClickException(f"{path} can't be read: {error.strerror}.") from error
-    if zipped or path.suffix == ".torchscript":
-        raise click.ClickException(
-            f"{path} is a TorchScript or PyTorch file, which can run any code when it is loaded; this version of "
-            "exportweb serves ONNX only. Export the model: exportweb export --help"
-        )

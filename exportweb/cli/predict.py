@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from exportweb.cli.options import DEVICE
-from exportweb.cli.paths import artifact_path, location, refuse_torchscript
+from exportweb.cli.options import DEVICE, TRUST_TORCHSCRIPT
+from exportweb.cli.paths import artifact_path, location, read_artifact
 from exportweb.cli.table import table
 
 
@@ -21,20 +21,21 @@ from exportweb.cli.table import table
 @click.option("--format", type=click.Choice(["json", "coco", "yolo", "voc"]), help="How objects are written.")
 @click.option("--json", "as_json", is_flag=True, help="For a program: one list with an entry per image.")
 @DEVICE
-def command(path: Path | str, images: tuple[Path, ...], as_json: bool, device: str, **given: Any) -> None:
+@TRUST_TORCHSCRIPT
+def command(path: Path | str, images: tuple[Path, ...], as_json: bool, device: str, trust_torchscript: bool, **given: Any) -> None:
     """Ask the model at PATH about each IMAGE (- is stdin), or about arrays: .npy, .npz or JSON files.
 
     Ends with 1 if one of them couldn't be answered.
     """
     path = artifact_path(path)
-    refuse_torchscript(path)
+    read_artifact(path)
 
     import msgspec
 
     from exportweb.errors import RequestError
     from exportweb.runtime import File, Predictor
 
-    predictor = Predictor.load(path, device=device)
+    predictor = Predictor.load(path, device=device, trust_torchscript=trust_torchscript)
     params: dict[str, Any] = {name: str(value) for name, value in given.items() if value is not None}
     for_a_person = not (as_json or params.keys() & {"masks", "format"})
     if for_a_person and "segmentation" in predictor.card.task:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from exportweb.cli.options import DEVICE, foreign, size
-from exportweb.cli.paths import by_name, named_location, refuse_torchscript
+from exportweb.cli.options import DEVICE, TRUST_TORCHSCRIPT, foreign, size
+from exportweb.cli.paths import by_name, named_location, read_artifact
 from exportweb.cli.table import metrics
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ _LEVELS = ("debug", "info", "warning", "error")
     metavar="ORIGIN",
     help="A site whose pages may ask, such as https://example.org, or *; may be repeated.",
 )
+@TRUST_TORCHSCRIPT
 @click.option("--log-level", type=click.Choice(_LEVELS), default="info")
 @foreign
 @click.option("--exit-with-stdin", is_flag=True, hidden=True, help="Stop when stdin ends.")
@@ -91,6 +92,7 @@ def command(
     max_pixels: int,
     decode: Literal["exact", "fast"],
     cors: tuple[str, ...],
+    trust_torchscript: bool,
     log_level: str,
     exit_with_stdin: bool,
     **described: Any,
@@ -123,6 +125,7 @@ def command(
             decoding=decode,
             card=cards[name],
             workers=workers,
+            trust_torchscript=trust_torchscript,
         )
         for name, path in places.items()
     }
@@ -184,11 +187,8 @@ def _has_card(path: Path) -> bool:
         raise click.ClickException(
             f"There is nothing at {path}. It should be an ONNX file, or a folder of versions, which may be empty: mkdir -p {path}"
         )
-    refuse_torchscript(path)
-
-    from exportweb import artifact
-
-    return artifact.read(path).card is not None
+    found = read_artifact(path)
+    return found.card is not None or found.format == "torchscript"  # which only a card of its own describes
 
 
 def _card(path: Path, *, labels: Path | None, **described: Any) -> Card:

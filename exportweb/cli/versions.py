@@ -33,7 +33,7 @@ def command(store: Path | str, as_json: bool) -> None:
         try:
             with versions.open(number) as file:
                 count = entry["size"] = file.seek(0, os.SEEK_END)
-            card = versions.card(number) if path.suffix == ".onnx" else None
+            card = versions.card(number)
         except ExportwebError as error:
             if number not in versions.versions():  # pruned while we looked
                 continue
