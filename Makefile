@@ -27,6 +27,10 @@ bench: $(READY)  ## the tables in benchmarks/README.md
 	$(BIN)/python benchmarks/serve.py
 	$(BIN)/python benchmarks/swap.py
 	$(BIN)/python benchmarks/fairness.py
+	$(BIN)/python benchmarks/overload.py
+	$(BIN)/python benchmarks/peers.py measure
+	$(BIN)/python benchmarks/peers.py update
+	$(BIN)/python benchmarks/peers.py table
 
 setup: $(READY)
 

@@ -16,6 +16,8 @@ import sys
 import time
 from pathlib import Path
 
+import uvloop
+
 Row = tuple[float, float, int, int, int]
 TIMEOUT = 30.0
 
@@ -75,7 +77,7 @@ async def run(url: str, body: bytes, rate: float, seconds: float) -> list[Row]:
 
 def main() -> None:
     url, image, rate, seconds = sys.argv[1:]
-    for row in asyncio.run(run(url, Path(image).read_bytes(), float(rate), float(seconds))):
+    for row in uvloop.run(run(url, Path(image).read_bytes(), float(rate), float(seconds))):
         print(json.dumps(row))
 
 

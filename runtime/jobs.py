@@ -76,9 +76,10 @@ class Live:
 class Job:
     """One image on its way: made by `Lane.submit`, ended by a call of `done`, or by `cancel`."""
 
-    __slots__ = ("cancelled", "data", "done", "live", "params", "prepared", "queue", "since", "size")
+    __slots__ = ("cancelled", "data", "done", "live", "params", "prepared", "queue", "since", "size", "withdraw")
 
-    def __init__(self, data: bytes, params: Any, done: Callable[[Answer | Exception], None]) -> None:
+    def __init__(self, data: bytes, params: Any, done: Callable[[Answer | Exception], None], withdraw: Callable[[Job], None]) -> None:
+        self.withdraw = withdraw
         self.data = data
         self.size = len(data)
         self.params = params
@@ -96,6 +97,7 @@ class Job:
         """
         self.cancelled = True
         self.data = b""
+        self.withdraw(self)
 
     def deliver(self, answer: Answer | Exception) -> None:
         """Call `done`, unless nobody waits any more."""

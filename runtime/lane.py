@@ -11,16 +11,25 @@ runs went first and every batch was 1. A big model (resnet50) gains nothing from
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from exportweb.errors import NotFound, Overloaded
 from exportweb.runtime.jobs import Answer, Batch, Job, Live, Plan
+from exportweb.runtime.pace import Pace
 
 if TYPE_CHECKING:
     from exportweb.runtime.workers import Workers
+
+MAX_WAIT = 1.0
+"""Seconds of work that may wait: a longer queue answers nothing more, it answers later, and long after the crowd has gone."""
+
+MIN_QUEUE = 32
+"""Requests that may wait however long they take: a slow model's few clients rather wait than ask again."""
 
 
 class Lane:
@@ -42,6 +51,7 @@ class Lane:
         self._bytes = 0  # of bodies that wait in _raw
         self._preparing = self._running = self._unfinished = 0
         self._preparation = self._run = 0.0  # seconds that the last ones took
+        self._pace = Pace()
         self._current: Live | None = None
         self._loaded: Mapping[int, Live] = {}  # replaced, never changed: in the order in which they served last
         self._closing = False
@@ -71,15 +81,16 @@ class Lane:
         `done` is called with its answer, or with what went wrong, in a thread of the pool. Never blocks. Raises `Overloaded` if the
         queue is full, no version is loaded, or the lane is closing, `NotFound` if the version isn't loaded any more.
         """
-        job = Job(data, params, done)
+        job = Job(data, params, done, self._withdraw)
         with self._work:
             if self._closing:
                 raise closing()
             if self._current is None:
                 raise Overloaded("No version is loaded yet; ask again in a moment.", retry_after=2)
-            waiting = len(self._raw) + len(self._ready)
-            if waiting and (waiting >= self._max_queue or self._bytes + job.size > self._max_bytes):
-                raise Overloaded(f"The queue is full ({waiting} images wait); ask again in a moment.")
+            seconds = self.retry_after(1, job.size)
+            if seconds:
+                waiting = len(self._raw) + len(self._ready)
+                raise Overloaded(f"The queue is full ({waiting} images wait); ask again in {seconds} s.", retry_after=seconds)
             if live is not None:
                 if live.retired:
                     raise self._not_loaded(live.version)
@@ -91,6 +102,17 @@ class Lane:
             self._unfinished += 1
             self._workers.wake(self)
         return job
+
+    def retry_after(self, count: int, size: int) -> int:
+        """Return 0 if the queue has room for so many jobs with bodies of `size` bytes together, or else after how many seconds it may.
+
+        Takes no lock: who asks before a request is read can do with an answer that is a moment old.
+        """
+        before, rate = len(self._raw) + len(self._ready) + count - 1, self._pace.rate
+        most = min(self._max_queue, max(MIN_QUEUE, MAX_WAIT * rate))
+        if not before or (before < most and self._bytes + size <= self._max_bytes):
+            return 0
+        return max(1, math.ceil(before / rate))
 
     def swap(self, live: Live | None) -> list[Live]:
         """Answer from this version from now on, None for none.
@@ -167,9 +189,10 @@ class Lane:
         if job is not None:
             self._ready.append(job)
 
-    def ran(self, seconds: float) -> None:
-        """Count the end of a run. The lock is held."""
+    def ran(self, seconds: float, jobs: int) -> None:
+        """Count the end of a run of so many jobs. The lock is held."""
         self._running -= 1
+        self._pace.count(jobs, now=time.perf_counter(), busy=bool(self._raw or self._ready))
         self._run = seconds
         self.used += seconds
 
@@ -184,6 +207,14 @@ class Lane:
                     live.drained.set()
         if self._unfinished == 0:
             self._finished.notify_all()
+
+    def _withdraw(self, job: Job) -> None:
+        """Take a job that nobody waits for any more out of the queue, where it would only take another's place."""
+        with self._work:
+            if job in self._raw:  # else it is being prepared or run
+                self._raw.remove(job)
+                self._bytes -= job.size
+                self.ended([job])
 
     # -- what can be done --------------------------------------------------------------------------------------------
 

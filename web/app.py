@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -49,12 +50,27 @@ def create_app(
     `max_upload` is the largest body of a request in bytes, `max_held` that of all requests in flight together,
     `body_timeout` the seconds within which a body has to arrive, `timeout` those within which it is answered then, `cors` the origins
     (or ``"*"``) whose pages may ask.
-    `app.state.events` are the event hubs: close them before the server waits for its connections to end.
+    `app.state.events` are the event hubs: close them before the server waits for its connections to end. `app.state.refusal` says of a
+    path and a size in bytes whether such a request would only be refused (see `Connections`).
     """
     server, metrics, static = Models(models), Metrics(models), _Static(directory=STATIC)
     inbox = Inbox(max_upload=max_upload, max_held=max_held, timeout=body_timeout)
     hubs = {name: Events(model) for name, model in models.items()}
     infos = {name: Info(model) for name, model in models.items()}
+
+    predicts = {name: Predict(model, metrics.of(name), inbox, timeout=timeout) for name, model in models.items()}
+    asked = {f"/models/{quote(name)}/predict".encode(): (name, predict) for name, predict in predicts.items()}
+    if len(models) == 1:
+        asked[b"/predict"] = next(iter(asked.values()))
+
+    def refusal(path: bytes, size: int) -> int:
+        if path not in asked:
+            return 0
+        name, predict = asked[path]
+        seconds = predict.refusal(size)
+        if seconds:
+            metrics.count(("/predict", name), 503)
+        return seconds
 
     async def page(request: Request) -> Response:
         return await static.get_response("index.html", request.scope)
@@ -63,7 +79,7 @@ def create_app(
         return JSONResponse(describe(max_upload, list(models)))
 
     own: dict[str, dict[str, Endpoint]] = {  # by path, and then by model
-        "/predict": {name: Predict(model, metrics.of(name), inbox, timeout=timeout) for name, model in models.items()},
+        "/predict": {**predicts},
         "/model": {name: info.model for name, info in infos.items()},
         "/versions": {name: info.versions for name, info in infos.items()},
         "/events": {**hubs},
@@ -105,6 +121,7 @@ def create_app(
     )
     app.router.redirect_slashes = False
     app.state.events = list(hubs.values())
+    app.state.refusal = refusal
     return app
 
 

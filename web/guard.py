@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Mapping
 
@@ -49,6 +50,12 @@ class Guard:
 
         try:
             await self._app(scope, receive, guarded)
+        except asyncio.CancelledError:  # the server's time to stop is over
+            if status != 499:
+                raise
+            await error("The server is shutting down; ask again in a moment.", status=503, headers={"Retry-After": "5"})(
+                scope, receive, guarded
+            )
         except Exception:
             if status != 499:
                 raise  # the answer has begun; the server closes the connection and logs why

@@ -31,6 +31,7 @@ class Predict:
         self._model = model
         self._answers = answers
         self._inbox = inbox
+        self._arriving = self._arriving_bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; raises `RequestError`, or whatever the model raised."""
@@ -65,6 +66,23 @@ class Predict:
         ]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": result})
+
+    def refusal(self, size: int) -> int:
+        """Return after how many seconds to ask again with a body of this size, 0 if it is welcome now.
+
+        Many heads may arrive before the first of them is queued: those that are welcome count as queued until the loop's next turn.
+        """
+        seconds = self._model.retry_after(self._arriving + 1, self._arriving_bytes + size)
+        if seconds:
+            return seconds
+        if not self._arriving:
+            asyncio.get_running_loop().call_soon(self._arrived)
+        self._arriving += 1
+        self._arriving_bytes += size
+        return 0
+
+    def _arrived(self) -> None:
+        self._arriving = self._arriving_bytes = 0
 
     async def _ask(self, data: bytes, params: dict[str, str], receive: Receive) -> Answer:
         """Queue a request and wait for its answer, or until its time is up or the client goes away: then nothing is computed for it."""

@@ -14,16 +14,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 import uvicorn
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from exportweb.errors import ExportwebError
 from exportweb.runtime import ServedModel
 from exportweb.web.app import BODY_TIMEOUT, MAX_UPLOAD, TIMEOUT, create_app
+from exportweb.web.connection import MAX_CONNECTIONS, Connections
 from exportweb.web.events import Events
 
 GRACE = 10.0  # seconds for accepted requests to be answered once the server is told to stop
-HEAD_TIMEOUT = 10.0  # seconds for a request's head to arrive
-HEAD_LIMIT = 65536  # bytes of a request's head
+RESERVED_FILES = 64  # of those that the process may open; the rest are for connections
 KEEP_ALIVE = 75  # seconds that a connection may idle: more than the 60 of common load balancers, which must be first to close
 SWITCH_INTERVAL = 0.0005
 """Seconds after which a thread that computes in Python lets the event loop have its turn (Python's own default is 0.005).
@@ -45,18 +44,25 @@ def run(
     timeout: float = TIMEOUT,
     cors: Sequence[str] = (),
     grace: float = GRACE,
+    max_connections: int = MAX_CONNECTIONS,
     exit_with_stdin: bool = False,
 ) -> None:
     """Serve started models until SIGTERM, SIGINT or, with `exit_with_stdin`, the end of stdin; then close them.
 
     Prints ``exportweb: serving NAME on URL`` once it listens; port 0 takes a free one. On a stop, what was accepted is
-    answered within `grace` seconds and nothing new is taken. Raises `ExportwebError` if it can't listen there.
+    answered within `grace` seconds, what is left then is refused, and nothing new is taken. There are at most `max_connections` at a
+    time, and fewer than files may be open. Raises `ExportwebError` if it can't listen there.
     """
-    listener = listen(host, port)
+    try:
+        listener = listen(host, port)
+    except ExportwebError:
+        _close(models)
+        raise
     app = create_app(models, max_upload=max_upload, body_timeout=body_timeout, timeout=timeout, cors=cors)
+    connections = Connections(limit=_affordable(max_connections), refusal=app.state.refusal)
     config = Config(
         app,
-        http=_Protocol,
+        http=connections,  # type: ignore[arg-type]  # called as the class that it expects
         ws="none",
         lifespan="off",
         interface="asgi3",
@@ -80,8 +86,13 @@ def run(
     try:
         server.run(sockets=[listener])
     finally:
-        with ThreadPoolExecutor(len(models)) as threads:
-            list(threads.map(lambda model: model.close(grace), models.values()))
+        _close(models)
+
+
+def _close(models: Mapping[str, ServedModel]) -> None:
+    """Close models at once: whoever is not answered by now is gone."""
+    with ThreadPoolExecutor(len(models)) as threads:
+        list(threads.map(lambda model: model.close(0), models.values()))
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -101,6 +112,17 @@ def listen(host: str, port: int) -> socket.socket:
             f"Can't listen on {host}:{port}: {(error.strerror or str(error)).lower()}. Choose another port with --port; 0 takes a free one."
         ) from error
     return listener
+
+
+def _affordable(connections: int) -> int:
+    """Return how many connections there may be: some of the files that a process may open are for models and stores."""
+    with contextlib.suppress(ImportError):  # Windows has no such limit
+        import resource
+
+        files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        if files != resource.RLIM_INFINITY:
+            return max(1, min(connections, files - RESERVED_FILES))
+    return connections
 
 
 def _url(host: str, port: int) -> str:
@@ -123,6 +145,8 @@ class _Server(uvicorn.Server):
         for events in self._events:
             events.close()
         await super().shutdown(sockets)
+        if self.server_state.tasks:  # cancelled, they still say that they were
+            await asyncio.wait(self.server_state.tasks, timeout=1)
 
     def stop_with_stdin(self) -> None:
         """Stop when stdin ends: whoever started this process has gone."""
@@ -130,53 +154,3 @@ class _Server(uvicorn.Server):
             while os.read(0, 4096):  # not sys.stdin, whose lock this thread would still hold when the interpreter ends
                 pass
         self.should_exit = True
-
-
-class _Protocol(HttpToolsProtocol):
-    """Uvicorn's HTTP protocol with a deadline, which that has none of: a client that is owed no answer has to get on.
-
-    A request's head arrives within `HEAD_TIMEOUT` seconds and `HEAD_LIMIT` bytes; what is left of a body that was
-    answered early, within the same time.
-    """
-
-    _deadline: asyncio.TimerHandle | None = None
-    _in_head = False
-    _head_left = HEAD_LIMIT
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        self._start_deadline()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._end_deadline()
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self.cycle is not None and not self.cycle.response_complete:
-            return
-        if self._deadline is None and self.timeout_keep_alive_task is None:
-            self._start_deadline()
-        elif self._in_head:
-            self._head_left -= len(data)
-            if self._head_left < 0:
-                self.transport.close()
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self._in_head, self._head_left = True, HEAD_LIMIT
-        if self._deadline is None:
-            self._start_deadline()
-
-    def on_headers_complete(self) -> None:
-        self._in_head = False
-        self._end_deadline()
-        super().on_headers_complete()
-
-    def _start_deadline(self) -> None:
-        self._deadline = self.loop.call_later(HEAD_TIMEOUT, self.timeout_keep_alive_handler)
-
-    def _end_deadline(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None

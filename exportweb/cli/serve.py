@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import importlib
 import logging
+import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -51,10 +53,19 @@ _LEVELS = ("debug", "info", "warning", "error")
 )
 @click.option("--cuda-graphs/--no-cuda-graphs", default=True, help="Whether CUDA graphs may be used where they are measured to be faster.")
 @click.option("--keep-loaded", type=click.IntRange(min=1), default=1, help="Versions that stay loaded and can be asked by ?version=.")
-@click.option("--max-queue", type=click.IntRange(min=1), default=256, help="Requests that may wait for a model; beyond them 503.")
+@click.option(
+    "--max-queue", type=click.IntRange(min=1), default=256, help="Requests that may wait for a model, for slow ones fewer; else 503."
+)
 @click.option(
     "--timeout", type=click.FloatRange(min=0, min_open=True), default=60.0, help="Seconds in which a request is answered; beyond them 504."
 )
+@click.option(
+    "--grace",
+    type=click.FloatRange(min=0),
+    default=10.0,
+    help="Seconds for accepted requests to be answered, once told to stop.",
+)
+@click.option("--max-connections", type=click.IntRange(min=1), default=4096, help="Connections at a time, idle ones go first.")
 @click.option("--max-upload", type=click.IntRange(min=1), default=20_000_000, help="Bytes of a request; beyond them 413.")
 @click.option(
     "--max-pixels", type=click.IntRange(min=1), default=50_000_000, help="Pixels of an image, or values of arrays; beyond them 413."
@@ -88,6 +99,8 @@ def command(
     keep_loaded: int,
     max_queue: int,
     timeout: float,
+    grace: float,
+    max_connections: int,
     max_upload: int,
     max_pixels: int,
     decode: Literal["exact", "fast"],
@@ -157,9 +170,14 @@ def command(
         log_level=log_level,
         max_upload=max_upload,
         timeout=timeout,
+        grace=grace,
+        max_connections=max_connections,
         cors=cors,
         exit_with_stdin=exit_with_stdin,
     )
+    if any(thread.name.startswith("exportweb-worker") for thread in threading.enumerate()):
+        logging.shutdown()
+        os._exit(0)  # one is inside a long run, and would abort the process if Python ended around it
 
 
 def _cards(places: dict[str, Path | str], described: dict[str, Any]) -> dict[str, Card | None]:

@@ -13,7 +13,7 @@ import pytest
 from exportweb.errors import NotAnImage, Overloaded, TornImage
 from exportweb.runtime import Answer, Predictor, card_for_onnx
 from exportweb.runtime.jobs import Job, Live, Plan
-from exportweb.runtime.lane import Lane
+from exportweb.runtime.lane import MIN_QUEUE, Lane
 from exportweb.runtime.workers import Workers
 from serving import Artifacts
 from versions import WAIT, Blockade, float_graph, score
@@ -131,6 +131,20 @@ def test_bodies_that_wait_are_bounded_too_but_one_may_always(
     one.answer()
 
 
+def test_of_a_slow_model_fewer_may_wait(tmp_path: Path, artifacts: Artifacts, pool: Callable[..., Pool], picture: Picture) -> None:
+    """Once it is known to be slow: no more than it answers in a second, or its few clients need."""
+    path = artifacts.write(tmp_path / "slow.onnx", slow=100)
+    one = pool(Live(Predictor.load(path, device="cpu", threads=1), 1, Plan(max_batch=1, max_runs=2, prepare_first=True)))
+    for _ in range(10):
+        one.submit(picture())
+    for _ in range(10):
+        one.answer()
+    with one.blocked(picture()):
+        accepted = sum(one.lane.retry_after(1, 0) == 0 and bool(one.submit(picture())) for _ in range(250))
+        assert one.lane.retry_after(1, 0) >= 1
+    assert MIN_QUEUE <= accepted < 250
+
+
 def test_nothing_loaded(picture: Picture) -> None:
     lane = Workers(1).lane()
     with pytest.raises(Overloaded, match="No version is loaded yet"):
@@ -166,7 +180,10 @@ def test_who_went_away_is_not_answered(pool: Callable[..., Pool], live: Callable
     with one.blocked(picture()):
         job = one.submit(b"would fail loudly")
         one.submit(picture("green"))
+        assert one.lane.stats()["queue"] == 2
         job.cancel()
+        stats = one.lane.stats()
+        assert (stats["queue"], stats["queue_bytes"]) == (1, len(picture("green")))  # nor does it take a place
     assert one.answer().result[0]["label"] == "green"
     one.lane.close()
     assert one.answers.empty()
@@ -305,7 +322,7 @@ class Turns:
                 if isinstance(work, Job):
                     lane.prepared(work, self.seconds[lane])
                 else:
-                    lane.ran(self.seconds[lane])
+                    lane.ran(self.seconds[lane], jobs=1)
                     lane.ended(work.jobs)
             taken.append(lane)
         return taken

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import socket
 import subprocess
@@ -38,12 +39,12 @@ def served(tmp_path_factory: pytest.TempPathFactory, artifacts: Artifacts) -> It
 class AppServer:
     """An ASGI app on a free port, served by a thread of this process."""
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: Any, *, http: Any = "auto") -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.address = self._socket.getsockname()
         self.url = f"http://127.0.0.1:{self.address[1]}"
         self.http = httpx.Client(base_url=self.url, timeout=30)
-        config = uvicorn.Config(app, lifespan="off", log_config=None, log_level="critical", timeout_graceful_shutdown=1)
+        config = uvicorn.Config(app, http=http, lifespan="off", log_config=None, log_level="critical", timeout_graceful_shutdown=1)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._socket]})
         self._thread.start()
@@ -57,12 +58,12 @@ class AppServer:
 
 
 @pytest.fixture
-def serve_app() -> Iterator[Callable[[Any], AppServer]]:
+def serve_app() -> Iterator[Callable[..., AppServer]]:
     """Serve apps until the test ends."""
     with contextlib.ExitStack() as stack:
 
-        def start(app: Any) -> AppServer:
-            server = AppServer(app)
+        def start(app: Any, **options: Any) -> AppServer:
+            server = AppServer(app, **options)
             stack.callback(server.close)
             return server
 
@@ -70,10 +71,11 @@ def serve_app() -> Iterator[Callable[[Any], AppServer]]:
 
 
 @pytest.fixture
-def serve_model(tmp_path: Path, artifacts: Artifacts, serve_app: Callable[[Any], AppServer]) -> Iterator[Callable[..., AppServer]]:
+def serve_model(tmp_path: Path, artifacts: Artifacts, serve_app: Callable[..., AppServer]) -> Iterator[Callable[..., AppServer]]:
     """Serve a model's app with these options of `create_app`; `slow`, `max_queue` and so on are the model's own."""
     from exportweb.runtime import ServedModel
     from exportweb.web import create_app
+    from exportweb.web.connection import Connections
 
     with contextlib.ExitStack() as stack:
 
@@ -82,7 +84,8 @@ def serve_model(tmp_path: Path, artifacts: Artifacts, serve_app: Callable[[Any],
             model = ServedModel(path, device="cpu", max_queue=max_queue, tuning_budget=0)
             stack.callback(model.close, 0)
             model.start(wait=True)
-            server = serve_app(create_app({"model": model}, **options))
+            app = create_app({"model": model}, **options)
+            server = serve_app(app, http=Connections(limit=1000, refusal=app.state.refusal))
             server.model = model  # type: ignore[attr-defined]
             return server
 
@@ -103,29 +106,45 @@ def connect() -> Iterator[Callable[..., socket.socket]]:
 
 
 RUN = """
-import sys
-from exportweb.web import server
+import json, sys
+from exportweb.web import connection, server
 from exportweb.runtime import ServedModel
 
-server.HEAD_TIMEOUT = 0.3
-model = ServedModel(sys.argv[1], device="cpu", tuning_budget=0)
+path, max_queue, options = sys.argv[1:]
+connection.HEAD_TIMEOUT = connection.SEND_TIMEOUT = 0.3
+model = ServedModel(path, device="cpu", max_queue=int(max_queue), tuning_budget=0)
 model.start(wait=True)
-server.run({"colours": model}, name="colours", port=0)
+server.run({"colours": model}, name="colours", port=0, **json.loads(options))
 """
 
 
+class Run:
+    """`exportweb.web.run` in a process of its own, on a free port."""
+
+    def __init__(self, path: Path, *, max_queue: int, **options: Any) -> None:
+        command = [sys.executable, "-c", RUN, path, str(max_queue), json.dumps(options)]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        assert self.process.stdout is not None
+        self.address = "127.0.0.1", int(self.process.stdout.readline().rpartition(":")[2])
+        self.url = f"http://127.0.0.1:{self.address[1]}"
+
+    def close(self) -> tuple[int, str]:
+        """Ask it to stop; return its exit code and what it has written to stderr."""
+        self.process.terminate()
+        log = self.process.communicate(timeout=60)[1]
+        return self.process.returncode, log
+
+
 @pytest.fixture
-def serve_run(tmp_path: Path, artifacts: Artifacts) -> Iterator[Callable[[], tuple[str, int]]]:
-    """Call `exportweb.web.run` in a process of its own, with 0.3 s for a request's head; return its address."""
+def serve_run(tmp_path: Path, artifacts: Artifacts) -> Iterator[Callable[..., Run]]:
+    """Run servers with these options of `run`, with 0.3 s for a request's head and for an answer to be taken."""
     with contextlib.ExitStack() as stack:
 
-        def start() -> tuple[str, int]:
-            path = artifacts.write(tmp_path / "run.onnx")
-            process = subprocess.Popen([sys.executable, "-c", RUN, path], stdout=subprocess.PIPE, text=True)
-            stack.callback(process.communicate)
-            stack.callback(process.terminate)
-            assert process.stdout is not None
-            return "127.0.0.1", int(process.stdout.readline().rpartition(":")[2])
+        def start(*, slow: int = 0, max_queue: int = 256, **options: Any) -> Run:
+            run = Run(artifacts.write(tmp_path / "run.onnx", slow=slow), max_queue=max_queue, **options)
+            stack.callback(run.process.communicate)
+            stack.callback(run.process.terminate)
+            return run
 
         yield start
 

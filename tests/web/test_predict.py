@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import base64
-import json
 import socket
 import threading
 import time
@@ -14,6 +13,7 @@ import pytest
 from huggingface_hub import InferenceClient
 
 from serving import Artifacts, Server
+from wire import head, read_answer, send_for_ever
 
 Picture = Callable[..., bytes]
 
@@ -21,32 +21,6 @@ Picture = Callable[..., bytes]
 def names(answer: httpx.Response) -> list[str]:
     assert answer.status_code == 200, answer.text
     return [entry["label"] for entry in answer.json()]
-
-
-def head(length: int | None, *, path: str = "/predict", more: str = "") -> bytes:
-    size = "Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}"
-    return f"POST {path} HTTP/1.1\r\nHost: x\r\n{size}\r\n{more}\r\n".encode()
-
-
-def read_answer(connection: socket.socket) -> tuple[int, dict[str, str], Any]:
-    """Read one answer with a Content-Length."""
-    data = b""
-    while b"\r\n\r\n" not in data:
-        piece = connection.recv(65536)
-        assert piece, f"closed after {data!r}"
-        data += piece
-    top, _, body = data.partition(b"\r\n\r\n")
-    status, *lines = top.decode().split("\r\n")
-    headers = {key.lower(): value for key, value in (line.split(": ", 1) for line in lines)}
-    while len(body) < int(headers["content-length"]):
-        body += connection.recv(65536)
-    return int(status.split()[1]), headers, json.loads(body)
-
-
-def send_for_ever(connection: socket.socket, data: bytes) -> None:
-    while True:
-        connection.sendall(data)
-        time.sleep(0.001)
 
 
 @pytest.mark.parametrize("colour", ["red", "green", "blue"])

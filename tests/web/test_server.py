@@ -17,6 +17,7 @@ from exportweb.errors import ExportwebError
 from exportweb.web import server as web_server
 from exportweb.web.server import listen
 from serving import Artifacts, Server
+from wire import head, read_answer
 
 
 @pytest.fixture
@@ -55,6 +56,24 @@ def test_what_was_accepted_is_answered_before_the_end(
     assert server.wait_for_end() == 0
     with pytest.raises(httpx.ConnectError):
         ask(server, picture())
+
+
+def test_what_is_not_answered_within_the_grace_is_refused(
+    serve: Callable[..., Server], artifacts: Artifacts, picture: Callable[..., bytes], connect: Callable[..., socket.socket], tmp_path: Path
+) -> None:
+    """Whether it waits in the queue or is still on its way."""
+    server = serve(artifacts.write(tmp_path / "slow.onnx", slow=1000), "--grace", "0.5")
+    late = connect(server.address, head(1000) + b"a few")
+    with ThreadPoolExecutor(20) as pool:
+        answers = [pool.submit(ask, server, picture()) for _ in range(20)]
+        server.wait(lambda: in_flight(server) >= 19, what="the requests to be accepted")
+        server.process.send_signal(signal.SIGTERM)
+        assert {503} <= {answer.result() for answer in answers} <= {200, 503}
+    status, headers, answer = read_answer(late)
+    assert (status, headers["retry-after"]) == (503, "5")
+    assert "shutting down" in answer["error"]
+    assert server.wait_for_end() == 0
+    assert "Traceback" not in server.log
 
 
 def test_idle_connections_and_open_streams_do_not_hold_it_up(serve: Callable[..., Server], file: Path) -> None:
@@ -135,52 +154,3 @@ def test_only_errors_are_logged_not_requests(serve: Callable[..., Server], file:
     assert ask(server, b"no image") == 415
     server.stop()
     assert server.log == ""
-
-
-@pytest.mark.parametrize("data", [b"", b"POST /predict HT", b"GET / HTTP/1.1\r\nHost: x\r\nA: "], ids=["silent", "line", "header"])
-def test_a_head_that_does_not_come_is_not_waited_for(
-    serve_run: Callable[[], tuple[str, int]], connect: Callable[..., socket.socket], data: bytes
-) -> None:
-    assert connect(serve_run(), data).recv(1) == b""
-
-
-def test_a_head_without_end_is_not_read(serve_run: Callable[[], tuple[str, int]], connect: Callable[..., socket.socket]) -> None:
-    connection = connect(serve_run(), b"GET / HTTP/1.1\r\nHost: x\r\n")
-    with pytest.raises((BrokenPipeError, ConnectionResetError)):
-        send_headers(connection)
-
-
-def send_headers(connection: socket.socket) -> None:
-    for i in range(1000):
-        connection.sendall(b"X-%d: " % i + b"a" * 8000 + b"\r\n")
-        time.sleep(0.001)
-
-
-def test_what_is_left_of_a_body_that_was_answered_has_a_deadline(
-    serve_run: Callable[[], tuple[str, int]], connect: Callable[..., socket.socket]
-) -> None:
-    """A client that is told 404 and goes on sending, a byte now and then, is cut off."""
-    connection = connect(serve_run(), b"POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n")
-    assert connection.recv(65536).startswith(b"HTTP/1.1 404")
-    with pytest.raises((BrokenPipeError, ConnectionResetError)):
-        trickle(connection)
-
-
-def trickle(connection: socket.socket) -> None:
-    for _ in range(900):
-        connection.sendall(b"x")
-        time.sleep(0.05)
-
-
-def test_a_slow_but_steady_client_is_served(serve_run: Callable[[], tuple[str, int]], connect: Callable[..., socket.socket]) -> None:
-    """Several requests on one connection, each within the deadline, all of them together far beyond it."""
-    connection = connect(serve_run())
-    for _ in range(6):
-        connection.sendall(b"GET /healthz HTTP/1.1\r\n")
-        time.sleep(0.1)
-        connection.sendall(b"Host: x\r\n\r\n")
-        answer = b""
-        while not answer.endswith(b'{"status":"ok"}'):
-            piece = connection.recv(65536)
-            assert piece, f"closed after {answer!r}"
-            answer += piece

@@ -1,0 +1,180 @@
+"""Connections: uvicorn's HTTP protocol with limits, which that has few of.
+
+A client that is owed no answer has to get on: a request's head arrives within `HEAD_TIMEOUT` seconds and `HEAD_LIMIT` bytes; what is left
+of a body that was answered early, within the same time. One that takes nothing of its answer for `SEND_TIMEOUT` is cut off. A new
+connection beyond the most that there may be takes the place of the one that has been owed nothing for the longest, so that idle ones, and
+those that send a byte now and then, keep nobody out. A request that would only be refused is, as soon as its head is there: it costs no
+task, and its body is dropped as it comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import lru_cache
+from types import SimpleNamespace
+from typing import Any
+
+from uvicorn.protocols.http.flow_control import CLOSE_HEADER
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+
+from exportweb.web.guard import HEADERS
+from exportweb.web.responses import JSONResponse
+
+HEAD_TIMEOUT = 10.0  # seconds for a request's head to arrive
+HEAD_LIMIT = 65536  # bytes of a request's head
+SEND_TIMEOUT = 30.0  # seconds in which a client takes at least something of what is sent
+MAX_CONNECTIONS = 4096
+
+_REFUSED: Any = SimpleNamespace(response_complete=True, message_event=asyncio.Event())  # stands for a request that was answered already
+
+
+class Connections:
+    """What the connections of one server share.
+
+    There are at most `limit`. `refusal` is asked with each request's path and size in bytes: after how many seconds it should be made
+    again, 0 if it is welcome now.
+    """
+
+    def __init__(self, *, limit: int, refusal: Callable[[bytes, int], int]) -> None:
+        self.limit = limit
+        self.refusal = refusal
+        self.idle: dict[_Connection, None] = {}  # those that are owed nothing, in the order in which they became so
+
+    def __call__(self, **given: Any) -> _Connection:
+        """Make a connection, as uvicorn does from the class that it is told."""
+        return _Connection(self, **given)
+
+
+class _Connection(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(self, shared: Connections, **given: Any) -> None:
+        super().__init__(**given)
+        self._shared = shared
+        self._due: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._send_timer: asyncio.TimerHandle | None = None
+        self._in_head = False
+        self._head_left = HEAD_LIMIT
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._start_deadline()
+        if len(self.connections) > self._shared.limit:
+            if not self._shared.idle:
+                self._refuse("There are too many connections", 1, close=True)
+                return
+            oldest = next(iter(self._shared.idle))
+            del self._shared.idle[oldest]
+            oldest.transport.close()
+        self._shared.idle[self] = None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._shared.idle.pop(self, None)
+        for timer in (self._timer, self._send_timer):
+            if timer is not None:
+                timer.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self.cycle is not None and not self.cycle.response_complete:
+            return
+        if self._due is None and self.timeout_keep_alive_task is None:
+            self._start_deadline()
+        elif self._in_head:
+            self._head_left -= len(data)
+            if self._head_left < 0:
+                self.transport.close()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._in_head, self._head_left = True, HEAD_LIMIT
+        self._start_deadline()
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._end_deadline()
+        seconds = self._refusal()
+        if seconds:
+            self.cycle = _REFUSED
+            self._refuse("The queue is full", seconds, close=self.expect_100_continue)  # that client waits for leave to send the body
+            return
+        self._shared.idle.pop(self, None)
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        if self.cycle is _REFUSED:  # the body was dropped; now the connection idles as after any answer
+            self._start_deadline(self.timeout_keep_alive)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.cycle.response_complete:  # else the next request is there already
+            self._shared.idle[self] = None
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._start_send_deadline()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._send_timer is not None:
+            self._send_timer.cancel()
+
+    def _refusal(self) -> int:
+        """Return the seconds after which to ask again, 0 where the app is to answer: also those who would see a reset, not a refusal."""
+        parser = self.parser
+        if parser.get_method() != b"POST" or parser.get_http_version() != "1.1" or not parser.should_keep_alive():
+            return 0
+        if self.flow.write_paused or (self.cycle is not None and not self.cycle.response_complete):
+            return 0
+        size = 0
+        for name, value in self.headers:
+            if name == b"origin":  # a page, whose browser needs to be told that it may read the answer
+                return 0
+            if name == b"content-length" and value.isdigit():
+                size = int(value)
+        return self._shared.refusal(self.url.partition(b"?")[0], size)
+
+    def _refuse(self, reason: str, seconds: int, *, close: bool) -> None:
+        self.transport.write(refused(reason, seconds, close=close))
+        if close:
+            self.transport.close()
+
+    def _start_deadline(self, seconds: float | None = None) -> None:
+        self._due = self.loop.time() + (HEAD_TIMEOUT if seconds is None else seconds)
+        if self._timer is None:
+            self._timer = self.loop.call_later(HEAD_TIMEOUT, self._check_deadline)
+
+    def _end_deadline(self) -> None:
+        self._due = None  # the timer stays, for the next one: that it wakes for nothing now and then costs less than one a request
+
+    def _check_deadline(self) -> None:
+        self._timer = None
+        if self._due is None:
+            return
+        left = self._due - self.loop.time()
+        if left > 0:
+            self._timer = self.loop.call_later(min(left, HEAD_TIMEOUT), self._check_deadline)
+        else:
+            self.timeout_keep_alive_handler()
+
+    def _start_send_deadline(self) -> None:
+        self._send_timer = self.loop.call_later(SEND_TIMEOUT, self._check_sent, self.transport.get_write_buffer_size())
+
+    def _check_sent(self, before: int) -> None:
+        if self.transport.get_write_buffer_size() < before:
+            self._start_send_deadline()
+        else:
+            self.transport.abort()
+
+
+@lru_cache
+def refused(reason: str, seconds: int, *, close: bool) -> bytes:
+    """Return a whole answer, head and body, that says to ask again after some seconds."""
+    response = JSONResponse({"error": f"{reason}; ask again in {seconds} s."}, headers={"Retry-After": str(seconds)})
+    headers = [*response.raw_headers, *HEADERS, *([CLOSE_HEADER] if close else [])]
+    lines = [STATUS_LINE[503], *(name + b": " + value + b"\r\n" for name, value in headers), b"\r\n", response.body]
+    return b"".join(lines)
