@@ -63,10 +63,26 @@ class Adapter(Protocol):
 
 def adapter(model: nn.Module) -> Adapter:
     """Return the first adapter that recognises a model."""
-    from exportweb.exporters import timm_models, torch_modules, torchvision_models, transformers_models
+    return next(each for each in adapters() if each.recognises(model))
 
-    adapters: Sequence[Adapter] = (timm_models, torchvision_models, transformers_models, torch_modules)
-    return next(each for each in adapters if each.recognises(model))
+
+def adapters() -> Sequence[Adapter]:
+    """Return the adapters, in the order in which they are asked."""
+    from exportweb.exporters import (
+        timm_models,
+        torch_modules,
+        torchvision_detectors,
+        torchvision_models,
+        transformers_models,
+    )
+
+    return (
+        timm_models,
+        torchvision_detectors,
+        torchvision_models,
+        transformers_models,
+        torch_modules,
+    )
 
 
 def describe(model: nn.Module, hints: Hints) -> Description:

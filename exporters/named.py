@@ -10,7 +10,13 @@ from pathlib import Path
 from torch import nn
 
 from exportweb.errors import ExportError
-from exportweb.exporters import checkpoints, timm_models, torchvision_models, transformers_models
+from exportweb.exporters import (
+    checkpoints,
+    timm_models,
+    torchvision_detectors,
+    torchvision_models,
+    transformers_models,
+)
 
 _KINDS = "timm/<name>, torchvision/<name>, transformers/<folder> or package.module:function"
 
@@ -27,7 +33,9 @@ def create(spec: str, *, classes: int | None, checkpoint: Path | None, pretraine
         if framework == "timm":
             return timm_models.create(name, classes=classes, checkpoint=checkpoint, pretrained=pretrained)
         if framework == "torchvision":
-            return torchvision_models.create(name, classes=classes, checkpoint=checkpoint, pretrained=pretrained)
+            kind = torchvision_detectors if torchvision_models.known(name).endswith(".detection") else torchvision_models
+            made: tuple[nn.Module, list[str] | None] = kind.create(name, classes=classes, checkpoint=checkpoint, pretrained=pretrained)
+            return made
         if framework == "transformers":
             return transformers_models.create(name, checkpoint=checkpoint, pretrained=pretrained), None
     if colon and all(part.isidentifier() for part in (*module.split("."), *function.split("."))):

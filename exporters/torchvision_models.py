@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import importlib
+import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,7 +21,7 @@ from exportweb.exporters.frameworks import Description, Hints, modules_of
 from exportweb.exporters.timm_input import per_channel
 
 _FITS = 0.9  # the part of a model's tensors, outside its head, that its builder makes in the same shape
-_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def recognises(model: nn.Module) -> bool:
@@ -29,7 +31,7 @@ def recognises(model: nn.Module) -> bool:
 
 def architecture(model: nn.Module) -> str:
     """Return the name of the builder that makes such a model, or of its class if none does."""
-    return _builder(model) or torch_modules.architecture(model)
+    return builder(model) or torch_modules.architecture(model)
 
 
 def describe(model: nn.Module, hints: Hints) -> Description:
@@ -54,26 +56,49 @@ def create(name: str, *, classes: int | None, checkpoint: Path | None, pretraine
     `classes` is None for as many as the checkpoint's classifier has, or the thousand of ImageNet. Raises `ExportError` if there is no
     such builder, the checkpoint can't be read or doesn't fit, or pretrained weights have another number of classes.
     """
+    if checkpoint is not None:
+        known(name)
+        state = checkpoints.load(checkpoint)
+        model = _make(name, _options(name, state, classes))
+        checkpoints.put(state, model, name=name, path=checkpoint)
+        return model, None
+    return make(name, classes=classes, pretrained=pretrained)
+
+
+def known(name: str) -> str:
+    """Return the module of torchvision that has the builder of this name; raise `ExportError` if none does."""
     try:
         import torchvision
         from torchvision import models
     except ImportError as error:
         raise ExportError("torchvision is not installed: pip install torchvision.") from error
-    known = models.list_models(module=models)
-    if name not in known:
-        raise ExportError(f"torchvision {torchvision.__version__} has no classifier {name!r}.{checkpoints.did_you_mean(name, known)}")
-    if checkpoint is not None:
-        state = checkpoints.load(checkpoint)
-        model = _make(name, _options(name, state, classes))
-        checkpoints.put(state, model, name=name, path=checkpoint)
-        return model, None
+    where = {
+        each: module.__name__ for module in (models, models.detection, models.segmentation) for each in models.list_models(module=module)
+    }
+    if name not in where:
+        raise ExportError(f"torchvision {torchvision.__version__} has no image model {name!r}.{checkpoints.did_you_mean(name, where)}")
+    return str(where[name])
+
+
+def make(
+    name: str, *, classes: int | None, pretrained: bool, background: Callable[[nn.Module], bool] = lambda model: False, **options: Any
+) -> tuple[nn.Module, list[str] | None]:
+    """Make a model by the name of its builder, with random weights or pretrained ones and the names of their classes.
+
+    `classes` is how many it tells apart; `background` says whether a model counts the background as one more, its first.
+    """
+    known(name)
+    from torchvision import models
+
     if not pretrained:
-        return _make(name, {} if classes is None else {"num_classes": classes}), None
+        if classes is not None:
+            options["num_classes"] = classes + background(_hollow(name))
+        return _make(name, options), None
     weights = models.get_model_weights(name).DEFAULT
-    labels = list(weights.meta["categories"])
+    labels = list(weights.meta["categories"])[background(_hollow(name)) :]
     if classes not in (None, len(labels)):
         raise ExportError(f"The pretrained {name} tells {len(labels)} classes apart; {classes} labels were given.")
-    return models.get_model(name, weights=weights), labels
+    return models.get_model(name, weights=weights, **options), labels
 
 
 def _make(name: str, options: Mapping[str, Any]) -> nn.Module:
@@ -81,6 +106,8 @@ def _make(name: str, options: Mapping[str, Any]) -> nn.Module:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # some builders announce that they will one day initialise otherwise
+        if "weights_backbone" in inspect.signature(models.get_model_builder(name)).parameters:
+            options = {"weights_backbone": None, **options}  # which would be downloaded
         model: nn.Module = models.get_model(name, weights=None, **options)
     return model
 
@@ -97,20 +124,22 @@ def _options(name: str, state: Mapping[str, torch.Tensor], classes: int | None) 
     return options
 
 
-def _candidates(model: nn.Module) -> tuple[str, ...]:
-    """Return the builders that the same Python module defines."""
+def _candidates(model: nn.Module, module: str = "torchvision.models") -> tuple[str, ...]:
+    """Return the builders in a module of torchvision that the same Python module defines as the class, or else one it derives from."""
     defined_in = [name for name in modules_of(model) if name.startswith("torchvision.models.")]
     if not defined_in:
         return ()
     from torchvision import models
 
-    return tuple(name for name in models.list_models(module=models) if models.get_model_builder(name).__module__ in defined_in)
+    names = models.list_models(module=importlib.import_module(module))
+    found = (tuple(name for name in names if models.get_model_builder(name).__module__ == each) for each in defined_in)
+    return next(filter(None, found), ())
 
 
-def _builder(model: nn.Module) -> str | None:
-    """Return the builder whose models have the layers that this one has, None if there is none."""
+def builder(model: nn.Module, module: str = "torchvision.models") -> str | None:
+    """Return the builder in a module of torchvision whose models have the layers that this one has, None if there is none."""
     count = sum(parameter.numel() for parameter in model.parameters())
-    return _fitting(_candidates(model), _body(model), count)
+    return _fitting(_candidates(model, module), _body(model), count)
 
 
 @functools.lru_cache(maxsize=8)
@@ -154,8 +183,8 @@ class _Hollow(TorchFunctionMode):
 def _image(model: nn.Module) -> ImageInput:
     """Return the preset of the builder's weights: the default ones, or those for the size that the model was made for."""
     side = getattr(model, "image_size", None)  # of a vision transformer
-    name = _builder(model)
-    crop, resize, mean, std = 224, 256, _MEAN, _STD
+    name = builder(model)
+    crop, resize, mean, std = 224, 256, MEAN, STD
     interpolation: Any = "bilinear"
     if name is not None:
         from torchvision import models

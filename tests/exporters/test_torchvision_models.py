@@ -118,8 +118,7 @@ def test_a_checkpoint_without_auxiliary_heads_fits(tmp_path):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("resnet5", {}, r"torchvision .* has no classifier 'resnet5'\. Did you mean resnet50"),
-        ("fcn_resnet50", {}, "has no classifier 'fcn_resnet50'"),
+        ("resnet5", {}, r"torchvision .* has no image model 'resnet5'\. Did you mean resnet50"),
         ("resnet18", {"pretrained": True, "classes": 7}, "The pretrained resnet18 tells 1000 classes apart; 7 labels were given"),
     ],
 )
