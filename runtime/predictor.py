@@ -178,7 +178,10 @@ def refusal(path: str | os.PathLike[str]) -> str:
 def no_card(artifact: Artifact) -> str:
     """Explain what to do about a file without a card."""
     if artifact.format == "torchscript":
-        return f"{artifact.path} has no card, so nothing says what its input and outputs mean; exportweb export writes files that have one."
+        return (
+            f"{artifact.path} is TorchScript, which is code, and has no card, so nothing says what its input and outputs mean; "
+            "exportweb export writes files that have one."
+        )
     return (
         f"{artifact.path} has no card, so nothing says what its input and outputs mean. Say it: "
         "--task image-classification --labels labels.txt --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225, "

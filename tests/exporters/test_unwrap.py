@@ -80,11 +80,13 @@ def test_a_copy_of_a_compiled_forward_runs_the_copy(model):
 
 def test_a_copy_computes_in_full_precision_where_accelerate_trains_in_half(model):
     accelerate = pytest.importorskip("accelerate")
+    accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)  # it is the process's: another test may have made one
     images = torch.rand(2, *example().shape[1:])
     expected = eval_copy(model)(images)
     prepared = accelerate.Accelerator(cpu=True, mixed_precision="bf16").prepare(model)
     assert torch.equal(eval_copy(prepared)(images), expected)
     assert not torch.equal(prepared.eval()(images), expected)
+    accelerate.state.AcceleratorState._reset_state(reset_partial_state=True)
 
 
 def test_what_a_module_remembers_between_forwards_is_forgotten():

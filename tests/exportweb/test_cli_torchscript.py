@@ -38,6 +38,15 @@ def test_it_is_refused_and_the_refusal_says_why_and_what_to_do(file: Path, comma
     assert "Traceback" not in done.stderr
 
 
+def test_one_without_a_card_is_refused_by_name(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    bare = tmp_path / "model.onnx"  # whatever it is called
+    torch.jit.trace(torch.nn.Identity(), torch.zeros(1)).save(bare)
+    done = run("serve", bare, "--port", 0)
+    assert done.returncode == 1
+    assert "TorchScript, which is code" in done.stderr
+
+
 def test_who_trusts_it_is_answered(file: Path, tmp_path: Path, picture: Callable[..., bytes]) -> None:
     image = file.with_suffix(".png")
     image.write_bytes(picture("green"))
