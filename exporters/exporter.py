@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import wait
 from typing import BinaryIO
 
 import numpy as np
@@ -128,18 +129,22 @@ class Graph:
         expected = self._beside.compute(self._eager, snapshot)
         if self._beside.crowded:
             expected.result()  # one thing after another
+        digest = self._beside.call(artifact.digest, self.template.fill(snapshot.tensors))
         try:
-            digest = artifact.write_graph(file, self.template.fill(snapshot.tensors))
+            if self._beside.crowded:
+                digest.result()
+            file.writelines(self.template.fill(snapshot.tensors))
             file.flush()
             synced = self._beside.call(os.fsync, file.fileno())
             got = self.answer(snapshot, self.sample)
             synced.result()
         finally:
-            answer = expected.result()  # whatever happens, the snapshot is no longer in use
+            wait((expected, digest))  # whatever happens, the snapshot is no longer in use
+        answer = expected.result()
         off = golden.disagreement(got, answer, tolerance=self.tolerance)
         if off is not None:
             raise Rejected(f"The golden sample failed: ONNX Runtime's answer is not PyTorch's: {off}; allowed is {self.tolerance:.0e}.")
-        card = card.replace(golden=golden.golden(self.sample, answer, tolerance=self.tolerance), digest=digest)
+        card = card.replace(golden=golden.golden(self.sample, answer, tolerance=self.tolerance), digest=digest.result())
         file.write(artifact.card_entry(card))
         return card
 

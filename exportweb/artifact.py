@@ -120,16 +120,20 @@ def write(file: BinaryIO, chunks: Iterable[bytes | memoryview], card: Card) -> N
 
     Buffers are hashed and written as they come, so a weight can be written from where it lies. Syncing is the caller's.
     """
-    digest = write_graph(file, chunks)
-    file.write(card_entry(card.replace(digest=digest)))
+
+    def written() -> Iterator[bytes | memoryview]:
+        for chunk in chunks:
+            file.write(chunk)
+            yield chunk
+
+    file.write(card_entry(card.replace(digest=digest(written()))))
 
 
-def write_graph(file: BinaryIO, chunks: Iterable[bytes | memoryview]) -> str:
-    """Write the part of an artifact that isn't the card; return the digest that the card needs."""
+def digest(chunks: Iterable[bytes | memoryview]) -> str:
+    """Return the digest that a card has of the artifact without it."""
     sha = hashlib.sha256()
     for chunk in chunks:
         sha.update(chunk)
-        file.write(chunk)
     return f"sha256:{sha.hexdigest()}"
 
 

@@ -12,16 +12,16 @@ import torch
 from exportweb.exporters.beside import Beside
 
 
-def test_it_does_two_things_beside_the_caller_and_the_next_in_order():
+def test_it_does_three_things_beside_the_caller_and_the_next_in_order():
     beside, go, done = Beside(), threading.Event(), []
-    first = beside.call(go.wait, 30)
+    waiting = [beside.call(go.wait, 30), beside.call(go.wait, 30)]
     beside.call(done.append, 1).result(30)
-    second = beside.call(go.wait, 30)
-    third = beside.call(done.append, 2)
+    waiting.append(beside.call(go.wait, 30))
+    last = beside.call(done.append, 2)
     assert done == [1]
     go.set()
-    assert first.result(30) and second.result(30)
-    third.result(30)
+    assert all(future.result(30) for future in waiting)
+    last.result(30)
     assert done == [1, 2]
 
 
