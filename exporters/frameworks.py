@@ -73,12 +73,14 @@ def adapters() -> Sequence[Adapter]:
         torch_modules,
         torchvision_detectors,
         torchvision_models,
+        torchvision_segmenters,
         transformers_models,
     )
 
     return (
         timm_models,
         torchvision_detectors,
+        torchvision_segmenters,
         torchvision_models,
         transformers_models,
         torch_modules,

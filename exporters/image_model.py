@@ -61,6 +61,28 @@ class ImageModel(nn.Module):
         return int(scores.shape[1])
 
 
+class Segmenter(ImageModel):
+    """A model that scores the class of each pixel.
+
+    Input: uint8 [N, height, width, channels]. Output: float32 [N, classes, h, w] of any size over the whole input.
+    """
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        """Normalise and score: what a model of torchvision's calls "out", and one of transformers' logits."""
+        output = self.model(self.normalised(image))
+        return logits(output["out"] if isinstance(output, dict) and "out" in output else output)
+
+    def classes(self, answer: Outputs) -> int:
+        """Return how many classes the model tells apart; raise `ExportError` for an answer that isn't of this task."""
+        (scores,) = answer.values()
+        if scores.ndim != 4 or scores.shape[1] < 1:
+            raise ExportError(
+                f"A segmenter answers with class scores of pixels [N, classes, h, w]; this model answered {list(scores.shape)} for a batch "
+                "of 2 images."
+            )
+        return int(scores.shape[1])
+
+
 class Detector(ImageModel):
     """A model that answers with objects, each with a score, and leaves out those below a threshold.
 

@@ -15,6 +15,7 @@ from exportweb.exporters import (
     timm_models,
     torchvision_detectors,
     torchvision_models,
+    torchvision_segmenters,
     transformers_models,
 )
 
@@ -28,20 +29,21 @@ def create(spec: str, *, classes: int | None, checkpoint: Path | None, pretraine
     the checkpoint or the model. Raises `ExportError` that names what was given and what would do.
     """
     framework, slash, name = spec.partition("/")
-    module, colon, function = spec.partition(":")
+    package, colon, function = spec.partition(":")
     if slash and name:
         if framework == "timm":
             return timm_models.create(name, classes=classes, checkpoint=checkpoint, pretrained=pretrained)
         if framework == "torchvision":
-            kind = torchvision_detectors if torchvision_models.known(name).endswith(".detection") else torchvision_models
+            module = torchvision_models.known(name).rpartition(".")[2]
+            kind = {"detection": torchvision_detectors, "segmentation": torchvision_segmenters}.get(module, torchvision_models)
             made: tuple[nn.Module, list[str] | None] = kind.create(name, classes=classes, checkpoint=checkpoint, pretrained=pretrained)
             return made
         if framework == "transformers":
             return transformers_models.create(name, checkpoint=checkpoint, pretrained=pretrained), None
-    if colon and all(part.isidentifier() for part in (*module.split("."), *function.split("."))):
+    if colon and all(part.isidentifier() for part in (*package.split("."), *function.split("."))):
         if pretrained:
             raise ExportError(f"--pretrained is for models that were published; what {spec} returns has the weights that it has.")
-        model = _call(module, function)
+        model = _call(package, function)
         if checkpoint is not None:
             checkpoints.put(checkpoints.load(checkpoint), model, name=spec, path=checkpoint)
         return model, None
