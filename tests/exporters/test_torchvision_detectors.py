@@ -9,7 +9,7 @@ torchvision = pytest.importorskip("torchvision")
 from torchvision.models import detection
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
-from detectors import keypoint_rcnn, mask_rcnn, picture, retinanet, stir
+from detectors import fcos, keypoint_rcnn, mask_rcnn, picture, retinanet, ssd, ssdlite, stir
 from exportweb.errors import ExportError
 from exportweb.exporters import torchvision_detectors
 from exportweb.exporters.exporter import Exporter
@@ -98,7 +98,7 @@ def test_an_image_without_objects_has_an_answer_without_any(tmp_path):
     assert len(found["scores"]) and set(found["classes"]) == {1}
 
 
-@pytest.mark.parametrize(("make", "first"), [(keypoint_rcnn, 1), (retinanet, 0)])
+@pytest.mark.parametrize(("make", "first"), [(keypoint_rcnn, 1), (retinanet, 0), (fcos, 0), (ssd, 1), (ssdlite, 1)])
 def test_other_detectors_too(tmp_path, make, first):
     model = make()
     exporter = Exporter(model)
@@ -111,6 +111,7 @@ def test_other_detectors_too(tmp_path, make, first):
         expected = as_roles(found, first=first)
         if "keypoints" in found:
             expected["keypoints"] = np.concatenate([found["keypoints"][..., :2], found["keypoints_scores"][..., None]], axis=2)
+        assert len(expected["scores"]) >= 5
         assert disagreement(got, expected) is None
     assert card.task == ("keypoint-detection" if make is keypoint_rcnn else "object-detection")
 

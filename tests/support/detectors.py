@@ -7,23 +7,25 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torchvision.models.detection import KeypointRCNN, MaskRCNN, RetinaNet
-from torchvision.models.detection.anchor_utils import AnchorGenerator
+from torchvision.models.detection import FCOS, KeypointRCNN, MaskRCNN, RetinaNet
+from torchvision.models.detection.anchor_utils import AnchorGenerator, DefaultBoxGenerator
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+from torchvision.models.detection.ssd import SSD
+from torchvision.models.detection.ssdlite import SSDLiteHead
 from torchvision.ops import MultiScaleRoIAlign
 
 SIZES = {"min_size": 64, "max_size": 96}
 POOL: dict[str, Any] = {"featmap_names": ["0"], "sampling_ratio": 2}
 
 
-def backbone() -> Any:
-    """[N, 3, H, W] to [N, 8, H / 8, W / 8]."""
+def backbone(channels: int = 8) -> Any:
+    """[N, 3, H, W] to [N, channels, H / 8, W / 8]."""
     layers: list[nn.Module] = []
-    for before, after in ((3, 8), (8, 8), (8, 8)):
+    for before, after in ((3, 8), (8, 8), (8, channels)):
         layers += [nn.Conv2d(before, after, 3, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
     body = nn.Sequential(*layers)
-    body.out_channels = 8
+    body.out_channels = channels
     return body
 
 
@@ -74,6 +76,39 @@ def retinanet() -> RetinaNet:
     """A RetinaNet of 3 classes, none of them the background, that finds everything."""
     torch.manual_seed(0)
     return RetinaNet(backbone(), 3, **SIZES, anchor_generator=anchors(), score_thresh=0.0, detections_per_img=20)
+
+
+def fcos() -> FCOS:
+    """An FCOS of 3 classes, none of them the background, that finds everything."""
+    torch.manual_seed(0)
+    one = AnchorGenerator(((16,),), ((1.0,),))
+    return FCOS(backbone(32), 3, **SIZES, anchor_generator=one, score_thresh=0.0, detections_per_img=20)  # its head counts in groups of 32
+
+
+class Maps(nn.Module):
+    """[N, 3, H, W] to 8 channels of an eighth and of a sixteenth of the size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = backbone(), nn.Conv2d(8, 8, 3, 2, 1)
+
+    def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        first = self.first(image)
+        return {"0": first, "1": self.second(first)}
+
+
+def ssd(**options: Any) -> SSD:
+    """An SSD of 3 classes, besides the background, that finds everything."""
+    torch.manual_seed(0)
+    options.setdefault("score_thresh", 0.0)
+    maps = Maps()
+    maps.out_channels = [8, 8]  # type: ignore[assignment]  # torchvision asks for it
+    return SSD(maps, DefaultBoxGenerator([[2], [2]]), (64, 64), 4, detections_per_img=20, **options)
+
+
+def ssdlite() -> SSD:
+    """The same with the head of SSDlite."""
+    return ssd(head=SSDLiteHead([8, 8], [4, 4], 4, nn.BatchNorm2d))
 
 
 def stir(model: nn.Module) -> None:
