@@ -9,14 +9,13 @@ from typing import NamedTuple
 
 from exportweb.errors import ExportError, RequestError
 from exportweb.runtime import Predictor
+from exportweb.runtime.images import SUFFIXES
 from exportweb.runtime.reader import Prepared
 
 IMAGES = 200
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, and how many of how many images of it are."""
-
-_SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"))
 
 
 class Calibration(NamedTuple):
@@ -62,11 +61,11 @@ def _find(folder: Path) -> list[Path]:
         raise ExportError(f"The calibration images can't be read: {error.filename or folder}: {error.strerror}.") from error
     if not paths:
         raise ExportError(
-            f"{folder} holds no image to calibrate with. It should hold images ({', '.join(sorted(_SUFFIXES))}), or a folder of them for "
+            f"{folder} holds no image to calibrate with. It should hold images ({', '.join(sorted(SUFFIXES))}), or a folder of them for "
             "each class; 100 or more, of the kind that the model will see."
         )
     return paths
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in _SUFFIXES and not path.name.startswith(".") and path.is_file()
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()

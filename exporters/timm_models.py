@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import nn
 
 from exportweb.errors import ExportError
@@ -37,6 +39,17 @@ def describe(model: nn.Module, hints: Hints) -> Description:
         labels=tuple(names) if names else None,
         packages=("torch", "timm"),
     )
+
+
+def transform(model: nn.Module) -> Callable[[Image.Image], torch.Tensor]:
+    """Return timm's evaluation transform for a model: of an RGB image to what the model takes, float32 [3, height, width]."""
+    import timm.data
+
+    config = timm.data.resolve_model_data_config(model)
+    if (size := _image_size(model)) is not None:
+        config["input_size"] = (3, *size)
+    made: Callable[[Image.Image], torch.Tensor] = timm.data.create_transform(**config, is_training=False)
+    return made
 
 
 def _channels(model: nn.Module) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from exportweb.errors import ExportError
 from exportweb.exporters import checkpoints, torch_modules, torchvision_models
 from exportweb.exporters.frameworks import Description, Hints, modules_of
 from exportweb.exporters.image_model import Detector, Outputs
+from exportweb.runtime.masks import Mask
 
 _MODULE = "torchvision.models.detection"
 _LONG, _SHORT = 320, 64  # pixels of the golden sample: so narrow that few are left after it is resized
@@ -88,6 +90,28 @@ def create(name: str, *, classes: int | None, checkpoint: Path | None, pretraine
     if state is not None:
         checkpoints.put(state, model, name=name, path=checkpoint)
     return model, labels
+
+
+def as_coco(model: nn.Module, found: Mapping[str, torch.Tensor]) -> list[dict[str, Any]]:
+    """Return what a detector's own forward answers for one image as COCO has it, like `exportweb.runtime.formats.coco`: without the
+    background, classes are counted from 1.
+    """
+    first = int(_has_background(model))
+    made = []
+    for i, box in enumerate(found["boxes"].tolist()):
+        left, top, right, bottom = box
+        one: dict[str, Any] = {
+            "category_id": int(found["labels"][i]) - first + 1,
+            "score": float(found["scores"][i]),
+            "bbox": [left, top, right - left, bottom - top],
+        }
+        if "masks" in found:
+            bits = (found["masks"][i, 0] > 0.5).numpy()
+            one["segmentation"] = Mask(bits, 0, 0, bits.shape[::-1]).rle()
+        if "keypoints" in found:
+            one["keypoints"] = [value for x, y, _ in found["keypoints"][i].tolist() for value in (x, y, 2)]
+        made.append(one)
+    return made
 
 
 class TorchvisionDetector(Detector):

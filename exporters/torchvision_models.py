@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
@@ -48,6 +49,22 @@ def describe(model: nn.Module, hints: Hints) -> Description:
         labels=None,
         packages=("torch", "torchvision"),
     )
+
+
+def transform(model: nn.Module) -> Callable[[Image.Image], torch.Tensor]:
+    """Return the transform that `describe` describes, made of torchvision's: of an RGB image to float32 [3, height, width]."""
+    from torchvision import transforms
+
+    image = _image(model)
+    made: Callable[[Image.Image], torch.Tensor] = transforms.Compose(
+        [
+            transforms.Resize(image.resize_height, transforms.InterpolationMode(image.interpolation)),
+            transforms.CenterCrop((image.height, image.width)),
+            transforms.ToTensor(),
+            transforms.Normalize(image.mean, image.std),
+        ]
+    )
+    return made
 
 
 def create(name: str, *, classes: int | None, checkpoint: Path | None, pretrained: bool) -> tuple[nn.Module, list[str] | None]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import zipfile
+from pathlib import Path
 from typing import BinaryIO, cast
 
 from exportweb.card import Card
@@ -79,6 +80,16 @@ class Writer:
     def close(self) -> None:
         """Write the archive's directory, without a card."""
         self._archive.close()
+
+
+def rewrite(file: BinaryIO, source: Path, card: Card) -> None:
+    """Write a copy of the archive at `source` whose card is another; what its records hold is copied as it is."""
+    writer = Writer(file)
+    with zipfile.ZipFile(source) as archive:
+        for name in archive.namelist():
+            if not name.endswith(f"/extra/{CARD}"):
+                writer.add(name, archive.read(name))
+    writer.finish(card.replace(digest=writer.digest))
 
 
 class _Hashed:

@@ -129,6 +129,24 @@ def write(file: BinaryIO, chunks: Iterable[bytes | memoryview], card: Card) -> N
     file.write(card_entry(card.replace(digest=digest(written()))))
 
 
+def rewrite(file: BinaryIO, artifact: Artifact, card: Card) -> None:
+    """Write a copy of an artifact, of either format, whose card is another. Syncing is the caller's. `OSError` if it can't be read."""
+    if artifact.format == "torchscript":
+        archive.rewrite(file, artifact.path, card)
+    else:
+        write(file, _without_card(artifact), card)
+
+
+def _without_card(artifact: Artifact) -> Iterator[bytes]:
+    start, end = artifact.card_span
+    with artifact.path.open("rb") as file:
+        for begin, stop in ((0, start), (end, file.seek(0, os.SEEK_END))):
+            file.seek(begin)
+            while begin < stop and (block := file.read(min(_CHUNK, stop - begin))):
+                yield block
+                begin += len(block)
+
+
 def digest(chunks: Iterable[bytes | memoryview]) -> str:
     """Return the digest that a card has of the artifact without it."""
     sha = hashlib.sha256()

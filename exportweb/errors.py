@@ -12,6 +12,7 @@ client of the server caused derive from `RequestError` and carry the HTTP status
     │   └── StoreLocked      another trainer publishes into it
     ├── DeviceError          the device that was asked for can't run the model
     ├── Rejected             a version that failed its checks and never served
+    ├── DataError            a data set that a model can't be evaluated on
     └── RequestError         what a client sent can't be answered
         ├── BadParameter     400
         ├── NotFound         404
@@ -59,6 +60,10 @@ class DeviceError(ExportwebError):
 
 class Rejected(ExportwebError):
     """A version failed a check; the running one keeps serving."""
+
+
+class DataError(ExportwebError):
+    """A data set can't be read, or it and the model are not for each other."""
 
 
 class RequestError(ExportwebError):

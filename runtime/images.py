@@ -28,6 +28,9 @@ from exportweb.errors import NotAnImage, TooLarge, TornImage
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
+SUFFIXES = frozenset((".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"))
+"""How the names of such files end, in lower case."""
+
 # Pillow resizes with float32 coordinates: beyond this many pixels a side they are no longer whole.
 _MAX_SIDE = 1 << 24
 

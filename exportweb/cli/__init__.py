@@ -9,7 +9,7 @@ import click
 import exportweb
 from exportweb.errors import ExportwebError
 
-COMMANDS = ("serve", "export", "predict", "inspect", "card", "versions", "rollback", "pin")
+COMMANDS = ("serve", "export", "predict", "evaluate", "inspect", "card", "versions", "rollback", "pin")
 
 
 class _Commands(click.Group):

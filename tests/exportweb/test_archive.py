@@ -110,3 +110,17 @@ def test_a_store_holds_both_formats(tmp_path: Path, artifacts: Artifacts) -> Non
     store.rollback(2)
     assert (tmp_path / "LATEST").read_text() == "000002.torchscript\nrollback\n"
     assert store.prune(1) == [1]
+
+
+def test_a_copy_with_another_card_answers_the_same(tmp_path: Path) -> None:
+    publish_script(Store(tmp_path))
+    found = artifact.read(tmp_path / "000001.torchscript")
+    assert found.card is not None
+    with (tmp_path / "copy.torchscript").open("wb") as file:
+        artifact.rewrite(file, found, found.card.replace(name="renamed"))
+    copy = artifact.read(tmp_path / "copy.torchscript")
+    artifact.verify(copy)
+    assert copy.card == found.card.replace(name="renamed", digest=copy.card and copy.card.digest)
+    image = torch.arange(8 * 8 * 3, dtype=torch.uint8).view(1, 8, 8, 3)
+    answers = [torch.jit.load(path)(image) for path in (found.path, copy.path)]
+    assert torch.equal(*(answer[0] if isinstance(answer, tuple) else answer for answer in answers))

@@ -148,3 +148,19 @@ def test_the_graph_is_not_read(tmp_path: Path, card: Card) -> None:
 @pytest.mark.parametrize(("value", "encoded"), [(0, b"\x00"), (127, b"\x7f"), (128, b"\x80\x01"), (300, b"\xac\x02")])
 def test_varints_are_protobufs(value: int, encoded: bytes) -> None:
     assert artifact.encode_varint(value) == encoded
+
+
+def test_a_copy_with_another_card_has_the_same_graph(path: Path, card: Card, graph: bytes, tmp_path: Path) -> None:
+    """Wherever the first card lies in the file."""
+    source = path
+    found = artifact.read(source)
+    start, end = found.card_span
+    data = source.read_bytes()
+    source.write_bytes(data[start:end] + data[:start])
+    with (tmp_path / "copy.onnx").open("wb") as file:
+        artifact.rewrite(file, artifact.read(source), card.replace(name="renamed"))
+    copy = artifact.read(tmp_path / "copy.onnx")
+    artifact.verify(copy)
+    assert copy.card is not None
+    assert copy.card.name == "renamed"
+    assert (tmp_path / "copy.onnx").read_bytes()[: len(graph)] == graph

@@ -16,7 +16,7 @@ from scripts import exportweb as run
 from serving import Artifacts, Server
 from tensors import linear
 
-COMMANDS = ["serve", "export", "predict", "inspect", "card", "versions", "rollback", "pin"]
+COMMANDS = ["serve", "export", "predict", "evaluate", "inspect", "card", "versions", "rollback", "pin"]
 
 
 def fails(*args: object, says: str) -> None:

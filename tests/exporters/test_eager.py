@@ -1,0 +1,131 @@
+"""The model in PyTorch, beside its own artifact."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+timm = pytest.importorskip("timm")
+
+from PIL import Image
+
+from detectors import picture
+from exportweb.errors import ExportError
+from exportweb.exporters import eager, export
+from exportweb.runtime.evaluate import Pipeline, kind_of
+from exportweb.runtime.evaluate.agreement import SameClass
+from exportweb.runtime.evaluate.data import Example
+
+MODULE = """
+import timm, torch
+from models import Tiny
+
+def vit():
+    torch.manual_seed(0)
+    return timm.create_model("test_vit", num_classes=10)
+
+def tiny():
+    torch.manual_seed(0)
+    return Tiny()
+
+def of_another_size():
+    return torch.nn.Linear(3, 3)
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Pictures of several sizes, and a module of models that can be imported."""
+    folder: Path = tmp_path_factory.mktemp("eager")
+    (folder / "eager_models.py").write_text(MODULE)
+    for size in ((90, 200), (230, 160), (160, 160)):
+        Image.fromarray(picture(*size)[0]).save(folder / f"{size[0]}x{size[1]}.png")
+    threads = torch.get_num_threads()
+    sys.path.insert(0, str(folder))
+    yield folder
+    sys.path.remove(str(folder))
+    torch.set_num_threads(threads)
+
+
+def compare(artifact: Path, spec: str, folder: Path) -> tuple[str, dict[str, float]]:
+    same = SameClass()
+    with Pipeline(artifact, device="cpu") as pipeline:
+        kind = kind_of(pipeline.predictor)
+        model = eager.load(spec, pipeline.predictor, kind)
+        for example, answer in pipeline.answers([Example(path, None) for path in sorted(folder.glob("*.png"))], kind.asks):
+            same.add(kind.read(answer), model.answer(example.path))
+    return model.prepared, same.result()
+
+
+def test_a_timm_model_with_timms_own_transform(folder: Path) -> None:
+    import eager_models
+
+    path = export(eager_models.vit(), folder / "vit.onnx")
+    prepared, agreement = compare(path, "eager_models:vit", folder)
+    assert prepared == "timm's own"
+    assert agreement == {"same top class": 1.0, "largest difference of a score": pytest.approx(0, abs=1e-5)}
+
+
+def test_timms_answer_is_what_anyone_would_compute(folder: Path) -> None:
+    import eager_models
+
+    model = eager_models.vit().eval()
+    with Pipeline(folder / "vit.onnx", device="cpu") as pipeline:
+        answer = eager.load("eager_models:vit", pipeline.predictor, kind_of(pipeline.predictor)).answer(folder / "90x200.png")
+    transform = timm.data.create_transform(**timm.data.resolve_model_data_config(model), is_training=False)
+    with torch.inference_mode(), Image.open(folder / "90x200.png") as image:
+        expected = model(transform(image)[None]).softmax(1)[0].numpy()
+    assert np.allclose(answer, expected, atol=1e-6)
+
+
+def test_a_model_that_was_exported_for_other_images_gets_those(folder: Path) -> None:
+    """Timm's transform would not be what was trained with."""
+    import eager_models
+
+    path = export(eager_models.vit(), folder / "squeezed.onnx", example=torch.zeros(1, 3, 160, 160), mean=(0.0,) * 3, std=(1.0,) * 3)
+    prepared, agreement = compare(path, "eager_models:vit", folder)
+    assert prepared == "the server's"
+    assert agreement["largest difference of a score"] < 1e-5
+
+
+def test_any_module_stands_in_for_its_graph(folder: Path) -> None:
+    import eager_models
+
+    path = export(eager_models.tiny(), folder / "tiny.onnx", example=torch.zeros(1, 3, 16, 16), mean=(0.4,) * 3, std=(0.2,) * 3)
+    prepared, agreement = compare(path, "eager_models:tiny", folder)
+    assert prepared == "the server's"
+    assert agreement == {"same top class": 1.0, "largest difference of a score": pytest.approx(0, abs=1e-5)}
+
+
+def test_a_torchvision_model_with_torchvisions_transform(folder: Path) -> None:
+    models = pytest.importorskip("torchvision.models")
+    (folder / "eager_vision.py").write_text(
+        "import torch, torchvision\n"
+        "def make():\n    torch.manual_seed(0)\n    return torchvision.models.shufflenet_v2_x0_5(num_classes=5)\n"
+    )
+    import eager_vision
+
+    prepared, agreement = compare(export(eager_vision.make(), folder / "shuffle.onnx"), "eager_vision:make", folder)
+    assert prepared == "torchvision's own"
+    assert agreement["largest difference of a score"] < 1e-5
+    preset = models.ShuffleNet_V2_X0_5_Weights.DEFAULT.transforms()
+    ours = eager.torchvision_models.transform(eager_vision.make())
+    with Image.open(folder / "230x160.png") as image:
+        assert torch.equal(ours(image), preset(image))
+
+
+def test_mistakes_are_explained(folder: Path) -> None:
+    with Pipeline(folder / "tiny.onnx", device="cpu") as pipeline:
+        kind = kind_of(pipeline.predictor)
+        with pytest.raises(ExportError, match="'timm/resnet18' is no model to compare with"):
+            eager.load("timm/resnet18", pipeline.predictor, kind)
+        with pytest.raises(ExportError, match="eager_models:none can't be found"):
+            eager.load("eager_models:none", pipeline.predictor, kind)
+        other = eager.load("eager_models:of_another_size", pipeline.predictor, kind)
+        with pytest.raises(ExportError, match=r"eager_models:of_another_size fails on .*90x200.png: RuntimeError"):
+            other.answer(folder / "90x200.png")
