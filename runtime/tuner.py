@@ -1,8 +1,9 @@
 """The tuner: how a model is run on this machine, measured instead of guessed.
 
 What matters on a CPU is how many runs go on beside each other, how many threads each has, and how many images. Small models want
-batches, big ones don't; several runs of one thread each do most a second, but a run that has the machine to itself is over sooner with
-all of its cores. Where both are true, a version gets two sessions, one for each. On a GPU only the batch is open.
+batches, if only because there are fewer runs then to be handed from thread to thread; big ones don't. Several runs of one thread each do
+most a second, but a run that has the machine to itself is over sooner with all of its cores. Where both are true, a version gets two
+sessions, one for each. On a GPU only the batch is open.
 
 What is measured for one version holds for the next of the same graph.
 """
@@ -28,6 +29,7 @@ DEFAULT_BATCH, DEFAULT_BATCH_GPU = 4, 32
 """The most images a run where nothing was measured."""
 
 _RUNS_ON_GPU = 2  # one computes while the other's images are copied
+_HANDOVER = 0.5e-3  # seconds of a core that a run costs a server beside what it computes: locks, threads woken, the GIL handed over
 _SLICE = 0.1  # seconds of one measurement, where a run doesn't take longer
 _WORTH = 0.03  # what more images or threads have to gain: less is noise, and who comes early to a batch waits for the others
 _ALONE = 0.15  # what a session of its own for runs that are alone has to gain: it costs the memory of the weights again
@@ -151,6 +153,11 @@ def _best(options: list[_Option]) -> tuple[_Option, _Option]:
     return best, alone if alone.single > best.single * (1 + _ALONE) else best
 
 
+def _served(rate: float, runs: int, batch: int) -> float:
+    """Return the images/s that a server answers in runs like those that computed `rate`."""
+    return runs * batch / (runs * batch / rate + _HANDOVER)
+
+
 class _Disturbed(Exception):
     pass
 
@@ -180,14 +187,14 @@ class _Bench:
         return _Option(predictor, runs, threads, full, single) if full > single else _Option(predictor, 1, threads, single, single)
 
     def batch(self, option: _Option, limit: int) -> int:
-        """Double the images of a batch for as long as that gains something."""
-        batch, rate = 1, option.full
-        while 2 * batch <= limit and self.affords(2 * batch, rate / option.runs):
-            larger = self.rate(option.predictor, option.runs, option.threads, 2 * batch)
-            if larger <= rate * (1 + _WORTH):
+        """Double the images of a batch until that loses something; return the fewest with which nearly as many are served as can be."""
+        batch, served = 1, {1: _served(option.full, option.runs, 1)}
+        while 2 * batch <= limit and self.affords(2 * batch, option.full / option.runs):
+            batch *= 2
+            served[batch] = _served(self.rate(option.predictor, option.runs, option.threads, batch), option.runs, batch)
+            if served[batch] < served[batch // 2] * (1 - _WORTH):
                 break
-            batch, rate = 2 * batch, larger
-        return batch
+        return min(size for size, rate in served.items() if rate * (1 + _WORTH) >= max(served.values()))
 
     def rate(self, predictor: Predictor, runs: int, threads: int, batch: int) -> float:
         """Measure images/s; raise `_Disturbed`."""

@@ -50,6 +50,19 @@ def test_a_small_model_is_run_in_batches_and_alone_as_ever() -> None:
     assert (tuning.runs, tuning.threads, tuning.alone, tuning.batch) == (2, 1, 1, 16)
 
 
+def test_batches_that_compute_nothing_faster_are_still_handed_over_less_often() -> None:
+    tuning = tune(Tuner(cpus=2), Machine(lambda threads, batch: 0.002 * batch))
+    assert tuning is not None
+    assert tuning.batch == 8  # of 0.5 ms a run, 0.06 are left for each image: 16 would gain less than 3 %
+
+
+def test_a_batch_is_no_larger_than_it_has_to_be() -> None:
+    tuning = tune(Tuner(cpus=2), Machine(lambda threads, batch: 0.010 + 0.001 * batch * (1 if batch <= 4 else 4)))
+    assert tuning is not None
+    assert tuning.batch == 4
+    assert max(trial.batch for trial in tuning.trials) == 8
+
+
 def test_a_big_model_gets_no_batches_and_a_session_for_runs_that_are_alone() -> None:
     tuning = tune(Tuner(cpus=2), Machine(lambda threads, batch: 0.05 * batch / threads**0.7))
     assert tuning is not None
