@@ -26,6 +26,7 @@ bench: $(READY)  ## the tables in benchmarks/README.md
 	$(BIN)/python benchmarks/decode.py
 	$(BIN)/python benchmarks/serve.py
 	$(BIN)/python benchmarks/swap.py
+	$(BIN)/python benchmarks/swaps.py
 	$(BIN)/python benchmarks/fairness.py
 	$(BIN)/python benchmarks/overload.py
 	$(BIN)/python benchmarks/peers.py measure
