@@ -10,7 +10,7 @@ demo: $(READY)  ## train on handwritten digits, live on a web page
 	$(BIN)/python examples/digits.py
 
 test: $(READY)  ## all tests
-	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder --durations 30 --durations-min 5
 
 lint: $(READY)  ## style and types
 	$(BIN)/ruff check .
