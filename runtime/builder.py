@@ -79,6 +79,9 @@ class Builder:
         self._judged: object = None  # the candidate that was last loaded or rejected: it is not judged twice
         self._running: Card | None = None
         self._loaded: list[Loaded] = []
+        self._tuned: Live | None = None  # nothing is left to be measured for it
+        self._tried: Live | None = None
+        self._asked = lane.disturbance()  # since the last look
         self._numbered = 0  # the highest number that a version has had
         self._refusals = 0
         self._started = False
@@ -110,6 +113,7 @@ class Builder:
     def _look_safely(self) -> None:
         try:
             self._look()
+            self._tune()
         except Exception:  # the thread that swaps versions must outlive whatever it meets
             log.exception("Looking for a new version failed.")
 
@@ -171,6 +175,19 @@ class Builder:
         self._refusals = len(refusals)  # a store that was made anew begins again
         self._started = True
 
+    def _tune(self) -> None:
+        """Measure how the version that serves is run best: at once; where that was disturbed, when nothing was asked between looks."""
+        if not self._loaded or self._loaded[-1].live is self._tuned:
+            return
+        live, _, candidate, _ = self._loaded[-1]
+        new, self._tried = live is not self._tried, live
+        if new or not self._asked():
+            asked = self._lane.disturbance()
+            # A file that is replaced meanwhile isn't this version any more.
+            if self._loader.tune(candidate.path, live, disturbed=lambda: asked() or fingerprint(candidate.path) != candidate.fingerprint):
+                self._tuned = live
+        self._asked = self._lane.disturbance()
+
     # -- judging -----------------------------------------------------------------------------------------------------
 
     def _judge(self, candidate: Candidate) -> bool:
@@ -195,9 +212,6 @@ class Builder:
             if live is None or fingerprint(candidate.path) != candidate.fingerprint:
                 return False
             self._swap(Loaded(live, card, candidate, held.pop_all()))
-            asked = self._lane.disturbance()
-            # A file that is replaced meanwhile isn't this version any more.
-            self._loader.tune(candidate.path, live, disturbed=lambda: asked() or fingerprint(candidate.path) != candidate.fingerprint)
         return True
 
     def _known(self, is_it: Callable[[Loaded], bool]) -> Loaded | None:

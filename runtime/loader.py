@@ -15,7 +15,7 @@ from exportweb.runtime import verify
 from exportweb.runtime.image_reader import Decode
 from exportweb.runtime.jobs import Live, Plan
 from exportweb.runtime.predictor import Predictor
-from exportweb.runtime.tuner import BUDGET, DEFAULT_BATCH_GPU, Tuner, Tuning
+from exportweb.runtime.tuner import BUDGET, DEFAULT_BATCH_GPU, Disturbed, Tuner, Tuning
 
 log = logging.getLogger(__name__)
 
@@ -59,10 +59,11 @@ class Loader:
             predictor = predictor.beside(self._load(path, card, known.alone))
         return predictor, _plan(predictor, known or self._tuner.default(predictor))
 
-    def tune(self, path: str | os.PathLike[str], live: Live, *, disturbed: Callable[[], bool]) -> None:
+    def tune(self, path: str | os.PathLike[str], live: Live, *, disturbed: Callable[[], bool]) -> bool:
         """Measure how a version that serves is run best, if that isn't known yet, and have it run so from now on.
 
-        `disturbed` says whether something else was asked of the machine meanwhile: then everything stays as it is.
+        `disturbed` says whether something else was asked of the machine meanwhile: then everything stays as it is, and this returns
+        False; True if nothing is left to be measured.
         """
         predictor = live.predictor
         graph, loaded = _graph(path, predictor.card), {predictor.session.threads: predictor}
@@ -74,9 +75,11 @@ class Loader:
         try:
             with _MEASURING:
                 tuning = self._tuner.tune(graph, predictor, load, disturbed=disturbed)
+        except Disturbed:
+            return False
         except (ExportwebError, OSError) as error:  # it serves, so what it can't do is not asked of it
             log.info("%s can't be measured: %s", predictor.card.name, error)
-            return
+            return True
         if tuning is not None:
             chosen = loaded[tuning.threads]
             if tuning.alone != tuning.threads:
@@ -86,6 +89,7 @@ class Loader:
             loaded.clear()
             del chosen, predictor
             give_back()  # what the others took
+        return True
 
     def _load(self, path: str | os.PathLike[str], card: Card, threads: int) -> Predictor:
         return Predictor.load(

@@ -68,6 +68,10 @@ class Tuning(msgspec.Struct, frozen=True):
         )
 
 
+class Disturbed(Exception):
+    """Something else was asked of the machine, so that figures mean nothing."""
+
+
 class Tuner:
     """Measures models on a machine of `cpus` CPUs, each graph once, in about `budget` seconds (0: never).
 
@@ -104,10 +108,10 @@ class Tuner:
     def tune(
         self, graph: Hashable, predictor: Predictor, load: Callable[[int], Predictor], *, disturbed: Callable[[], bool]
     ) -> Tuning | None:
-        """Measure what is open, and remember it; return None if nothing is, or if it was disturbed.
+        """Measure what is open, and remember it; return None if nothing is.
 
         `predictor` has `threads` of them a run; `load` makes one that has more. `disturbed` says whether something else is asked of the
-        machine: then the figures mean nothing, and whoever asked comes first.
+        machine: then nothing is remembered, whoever asked comes first, and this raises `Disturbed`.
         """
         start, on_cpu = self.default(predictor), predictor.device == "cpu"
         counts = self._counts() if on_cpu and not self._threads else []
@@ -115,15 +119,12 @@ class Tuner:
         if self._budget <= 0 or graph in self._known or (not counts and limit == 1):
             return None
         bench = _Bench(self._budget, disturbed)
-        try:
-            options = [bench.option(predictor, start.runs, start.threads)]
-            for count in counts:
-                if bench.affords(1, options[0].single):
-                    options.append(bench.option(load(count), self._cpus // count, count))
-            best, alone = _best(options)
-            batch = bench.batch(best, limit) if limit > 1 else start.batch
-        except _Disturbed:
-            return None
+        options = [bench.option(predictor, start.runs, start.threads)]
+        for count in counts:
+            if bench.affords(1, options[0].single):
+                options.append(bench.option(load(count), self._cpus // count, count))
+        best, alone = _best(options)
+        batch = bench.batch(best, limit) if limit > 1 else start.batch
         tuning = Tuning(best.runs, best.threads, batch, alone.threads, round(bench.seconds, 2), tuple(bench.trials))
         self._known[graph] = tuning
         return tuning
@@ -156,10 +157,6 @@ def _best(options: list[_Option]) -> tuple[_Option, _Option]:
 def _served(rate: float, runs: int, batch: int) -> float:
     """Return the images/s that a server answers in runs like those that computed `rate`."""
     return runs * batch / (runs * batch / rate + _HANDOVER)
-
-
-class _Disturbed(Exception):
-    pass
 
 
 class _Bench:
@@ -197,7 +194,7 @@ class _Bench:
         return min(size for size, rate in served.items() if rate * (1 + _WORTH) >= max(served.values()))
 
     def rate(self, predictor: Predictor, runs: int, threads: int, batch: int) -> float:
-        """Measure images/s; raise `_Disturbed`."""
+        """Measure images/s; raise `Disturbed`."""
         images = predictor.blank(batch)
         predictor.infer(images)  # the first run of a shape allocates
         rates: list[float] = []
@@ -216,6 +213,6 @@ class _Bench:
         for thread in beside:
             thread.join()
         if self._disturbed():
-            raise _Disturbed
+            raise Disturbed
         self.trials.append(Trial(runs, threads, batch, round(sum(rates), 1)))
         return sum(rates)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 
 from exportweb.runtime import Predictor, ServedModel
-from exportweb.runtime.tuner import Trial, Tuner, Tuning, _Bench
+from exportweb.runtime.tuner import Disturbed, Trial, Tuner, Tuning, _Bench
 from versions import Artifacts
 
 
@@ -126,5 +127,35 @@ def test_a_served_model_is_measured_once_it_serves_and_says_so(artifacts: Artifa
 def test_what_was_disturbed_is_not_believed(artifacts: Artifacts, tmp_path: Any) -> None:
     predictor = Predictor.load(artifacts.write(tmp_path / "model.onnx"), device="cpu", threads=1)
     tuner = Tuner(cpus=2, budget=0.5)
-    assert tuner.tune("graph", predictor, lambda threads: predictor, disturbed=lambda: True) is None
+    with pytest.raises(Disturbed):
+        tuner.tune("graph", predictor, lambda threads: predictor, disturbed=lambda: True)
     assert tuner.known("graph") is None
+
+
+def test_a_server_that_is_busy_from_the_start_is_measured_once_it_is_not(
+    artifacts: Artifacts, picture: Callable[..., bytes], tmp_path: Any
+) -> None:
+    model = ServedModel(artifacts.write(tmp_path / "model.onnx"), device="cpu", tuning_budget=0.5)
+    quiet, image = threading.Event(), picture()
+
+    def ask() -> None:
+        while not quiet.is_set():
+            answered = threading.Event()
+            model.submit(image, {}, lambda _, event=answered: event.set())
+            answered.wait(10)
+
+    crowd = threading.Thread(target=ask)
+    model.start(wait=True)
+    crowd.start()
+    try:
+        time.sleep(3.0)  # a look, and another one
+        assert model.tuning is None
+        quiet.set()
+        crowd.join()
+        deadline = time.monotonic() + 30
+        while model.tuning is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert model.tuning is not None
+    finally:
+        quiet.set()
+        model.close()
