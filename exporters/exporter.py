@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import wait
 from typing import BinaryIO
 
 import numpy as np
@@ -139,7 +138,8 @@ class Graph:
             got = self.answer(snapshot, self.sample)
             synced.result()
         finally:
-            wait((expected, digest))  # whatever happens, the snapshot is no longer in use
+            for future in (expected, digest):
+                future.exception()  # whatever happens, the snapshot is no longer in use
         answer = expected.result()
         off = golden.disagreement(got, answer, tolerance=self.tolerance)
         if off is not None:
