@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from exportweb.errors import ExportError
+from exportweb.exporters import detectron2_models
 from exportweb.exporters.callback import TrainingHook
+from exportweb.exporters.detectron2_config import configure
+from exportweb.exporters.unwrap import unwrap
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from exportweb.exporters.callback import Options
+
+__all__ = ["ExportHook", "configure"]
 
 _missing: ImportError | None = None
 try:
@@ -29,14 +34,16 @@ _CLOCKS = ("time", "data_time", "rank_data_time", "eta_seconds")  # what a train
 class ExportHook(TrainingHook, HookBase):
     """Publishes the model of a trainer, with the scalars of its event storage, whichever of the trainer's hooks put them there.
 
-    A detectron2 trainer counts iterations, so `every` does; takes all other options of `export_hook`. A model that can't be exported says
-    so before the first iteration. Raises `ExportError` when made where detectron2 is missing.
+    A detectron2 trainer counts iterations, so `every` does; takes all other options of `export_hook`. How large images are and what classes
+    are called comes from the trainer's configuration; `cfg` is for a trainer that has none (see `configure`). A model that can't be
+    exported says so before the first iteration. Raises `ExportError` when made where detectron2 is missing.
     """
 
     def __init__(
         self,
         model: Callable[[Any], nn.Module] | str | None = None,
         *,
+        cfg: Any = None,
         wait: bool = False,
         **options: Unpack[Options],
     ) -> None:
@@ -49,10 +56,14 @@ class ExportHook(TrainingHook, HookBase):
             raise ExportError(f"A detectron2 trainer counts iterations, so unit should be 'step'; got {options['unit']!r}.")
         options.setdefault("every", 1000)
         super().__init__(model, wait=wait, **options)
+        self._cfg = cfg
 
     def before_train(self) -> None:
         """Attach, now that the model is on its device and, in a run that is resumed, has its weights back."""
         self._marked = self.trainer.start_iter - 1
+        cfg, model = self._cfg or getattr(self.trainer, "cfg", None), self._chosen(self.trainer.model)
+        if cfg is not None and detectron2_models.recognises(unwrap(model)):
+            configure(model, cfg)
         self._attach(self.trainer.model, first=comm.is_main_process(), step=self.trainer.start_iter)
 
     def before_step(self) -> None:

@@ -13,14 +13,16 @@ from torch import nn
 
 from exportweb import artifact
 from exportweb.card import Card, Precision, Source
-from exportweb.errors import ExportError, Rejected
+from exportweb.errors import ExportError
 from exportweb.exporters import frameworks, golden, half, proof, provenance
 from exportweb.exporters.beside import Beside
 from exportweb.exporters.graph import Exported, export_graph
-from exportweb.exporters.image_model import THRESHOLD, Detector, ImageModel, Outputs
-from exportweb.exporters.state import PlainState, matters
+from exportweb.exporters.image_model import THRESHOLD, Detector, Outputs
+from exportweb.exporters.script_graph import ScriptGraph
+from exportweb.exporters.state import matters
 from exportweb.exporters.template import Template
-from exportweb.exporters.unwrap import eval_copy, unwrap
+from exportweb.exporters.traced import Traced
+from exportweb.exporters.unwrap import unwrap
 from exportweb.exporters.weights import Snapshot, Weights
 from exportweb.runtime.session import OnnxSession
 
@@ -29,53 +31,17 @@ log = logging.getLogger("exportweb")
 _THREADS = 1  # for ONNX Runtime's check, since training wants the others
 
 
-class Graph:
-    """A traced graph with all that is needed to write versions of it: immutable but for the weights that `twin` is lent.
+class Graph(Traced):
+    """An ONNX graph, which ONNX Runtime checks."""
 
-    `twin` is the module that was traced, a copy for evaluation on the CPU; `layout` says for which weights the graph is valid, `names`
-    which tensor of a snapshot is which weight; `whole` is the reason why new weights can't be put into it, None if they can.
-    `tolerance` is by how much ONNX Runtime's answer may differ from PyTorch's own float32 one.
-    """
+    suffix, engine = ".onnx", "ONNX Runtime"
+    template: Template
+    fp16 = False
 
-    def __init__(self, model: nn.Module, weights: Weights, description: frameworks.Description, beside: Beside) -> None:
-        self._beside = beside
-        self.tolerance = golden.TOLERANCE
-        self.layout = weights.layout()
-        self.description = description
-        self.outputs = tuple(output.name for output in description.outputs)
-        image = description.input
-        self.state = PlainState(weights)
-        self.twin = self.wrap(eval_copy(model))
-        self.sample = golden.mosaic(image, size=description.sample)
-        example = golden.mosaic(image, size=description.sample, batch=2 if description.batch else 1)
-        try:
-            self.classes = self.twin.classes(golden.eager(self.twin, example, self.outputs))
-        except ExportError:
-            raise
-        except Exception as error:
-            raise ExportError(
-                f"The model fails on a batch of images {list(example.shape)} (the first: {type(error).__name__}: {error}). "
-                "Show it one that it takes: example=images."
-            ) from error
-        # A buffer that the first forward makes anew (positions, masks) is no weight; whatever that made is part of the graph.
-        made = Weights(self.twin.model)
-        self.names = {
-            name: i
-            for name, i in weights.names.items()
-            if name in made.names and made.tensors[made.names[name]].shape == weights.tensors[i].shape
-        }
-        # A bound that is infinite from the beginning is meant to be; a parameter never is.
-        unbounded = {name for name, buffer in made.model.named_buffers(remove_duplicate=False) if buffer.isinf().any()}
-        self._finite = {name: i for name, i in self.names.items() if name not in unbounded}
+    def _trace(self, example: np.ndarray) -> None:
         exported = self.export(example)
         self.template = Template(exported.whole, self.names)
         self._session = OnnxSession(exported.weightless, device="cpu", threads=_THREADS, optimize=False)
-        self.fp16 = False
-        self.whole: str | None = None
-
-    def wrap(self, model: nn.Module) -> ImageModel:
-        """Make the module that is traced, or one like it around another copy of the model."""
-        return self.description.wrap(model, self.description.input).eval()
 
     def export(self, images: np.ndarray) -> Exported:
         """Trace the twin as it is now on images like these."""
@@ -84,13 +50,10 @@ class Graph:
             self.twin, torch.from_numpy(images), self.names, outputs=self.outputs, free=free, tracer=self.description.tracer
         )
 
-    def eager(self, images: np.ndarray) -> Outputs:
-        """Return what PyTorch answers with the weights that the twin has."""
-        return golden.eager(self.twin, images, self.outputs)
-
-    def borrow(self, snapshot: Snapshot) -> None:
-        """Make the twin answer with the weights of a snapshot."""
-        snapshot.lend(Weights(self.twin.model), self.names)
+    def retraced(self, snapshot: Snapshot) -> bool:
+        """Export again and compare."""
+        self.borrow(snapshot)
+        return self.export(self.sample).whole == b"".join(self.template.fill(snapshot.tensors))
 
     def to_half(self, snapshot: Snapshot) -> None:
         """Make it a graph that holds and computes float16, into which a snapshot's weights are rounded while they are written.
@@ -110,7 +73,7 @@ class Graph:
             )
 
     def answer(self, snapshot: Snapshot, images: np.ndarray) -> Outputs:
-        """Return what ONNX Runtime answers with the weights of a snapshot, from where they lie, and the threshold of the twin."""
+        """Run ONNX Runtime."""
         weights = {p.name: snapshot.tensors[self.names[p.name]].numpy() for p in self._session.inputs if p.name in self.names}
         if self.fp16:
             weights = {name: half.rounded(weight, name) if weight.dtype == np.float32 else weight for name, weight in weights.items()}
@@ -119,11 +82,7 @@ class Graph:
         return self._session.run({**weights, "image": images}, self.outputs)
 
     def write(self, file: BinaryIO, snapshot: Snapshot, card: Card) -> Card:
-        """Write a version: the snapshot's weights, the golden sample that PyTorch answers with them, the card; and check it.
-
-        `file` is on disk; syncing its end is the caller's. Returns the card as written. Raises `Rejected` if weights or answers are not
-        finite, or if ONNX Runtime answers something else.
-        """
+        """Write the graph while PyTorch answers, and the card when both have."""
         snapshot.wait()
         expected = self._beside.compute(self._eager, snapshot)
         if self._beside.crowded:
@@ -141,22 +100,10 @@ class Graph:
             for future in (expected, digest):
                 future.exception()  # whatever happens, the snapshot is no longer in use
         answer = expected.result()
-        off = golden.disagreement(got, answer, tolerance=self.tolerance)
-        if off is not None:
-            raise Rejected(f"The golden sample failed: ONNX Runtime's answer is not PyTorch's: {off}; allowed is {self.tolerance:.0e}.")
+        self._checked(got, answer)
         card = card.replace(golden=golden.golden(self.sample, answer, tolerance=self.tolerance), digest=digest.result())
         file.write(artifact.card_entry(card))
         return card
-
-    def _eager(self, snapshot: Snapshot) -> Outputs:
-        """Return what PyTorch answers to the golden sample; raise `Rejected` if that, or a weight, is not finite."""
-        if (name := snapshot.not_finite(self._finite)) is not None:
-            raise Rejected(f"The weights are not finite: {name} holds NaN or infinity.")
-        self.borrow(snapshot)
-        answer = self.eager(self.sample)
-        if not all(np.isfinite(array).all() for array in answer.values()):
-            raise Rejected("The model answers with NaN or infinity, though its weights are finite.")
-        return answer
 
 
 class Exporter:
@@ -202,24 +149,23 @@ class Exporter:
         self.model = unwrap(model)
         self.weights = Weights(self.model)
 
-    def current_graph(self) -> Graph:
+    def current_graph(self) -> Traced:
         """Return the graph for the model as it is now, traced again where the old one no longer holds."""
         self.weights = self.weights.refreshed()
         if self.weights.layout() != self.graph.layout:
             log.info("exportweb: the model has changed its weights' names or shapes; exporting its graph again")
             self.graph = self._trace()
         elif self.graph.whole is not None:
-            whole, self.graph = self.graph.whole, Graph(self.model, self.weights, self.description, self.beside)
-            self.graph.whole = whole
-            if self.fp16:
-                self._to_half(self.graph, Snapshot(self.weights))
+            old, self.graph = self.graph, type(self.graph)(self.model, self.weights, self.description, self.beside)
+            self.graph.whole, self.graph.fallback = old.whole, old.fallback
+            self._to_half(self.graph, Snapshot(self.weights))
         elif (changed := self.graph.state.changed(self.weights)) and matters(self.model, self.graph, changed):
             names = ", ".join(sorted(f"{path}.{name}".strip(".") or "its class" for path, name in changed))
             log.warning("exportweb: %s changed and the model's answers with it; exporting its graph again, which takes seconds", names)
             self.graph = self._trace()
         return self.graph
 
-    def card(self, graph: Graph, *, epoch: int | None = None, step: int | None = None, metrics: Mapping[str, float] | None = None) -> Card:
+    def card(self, graph: Traced, *, epoch: int | None = None, step: int | None = None, metrics: Mapping[str, float] | None = None) -> Card:
         """Return the card of a version of `graph`, without its golden sample."""
         return Card(
             name=self.name,
@@ -237,29 +183,57 @@ class Exporter:
                 packages=self.packages,
                 git=self.commit,
             ),
+            fallback=graph.fallback,
             precision=Precision(name="fp16") if self.fp16 else None,
         ).replace(**self.description.card)
 
-    def _trace(self) -> Graph:
-        graph = Graph(self.model, self.weights, self.description, self.beside)
+    def _trace(self) -> Traced:
+        """Trace the model as ONNX, or as TorchScript where that alone answers and is refreshed as it should be."""
         snapshot = Snapshot(self.weights)
-        snapshot.take(self.weights)
-        graph.whole = proof.disprove(graph, snapshot)
+        if not self.description.fallback:
+            graph: Traced = self._proved(Graph, snapshot)
+        else:
+            graph = self._proved_or_script(snapshot)
+        if graph.fallback is not None:
+            log.warning("exportweb: %s becomes TorchScript, which only PyTorch runs: %s", self.name, graph.fallback)
         if graph.whole is not None:
             log.warning(
                 "exportweb: %s is exported whole for each version, which takes seconds of the training loop's time: %s",
                 self.name,
                 graph.whole,
             )
-        if self.fp16:
-            self._to_half(graph, snapshot)
+        self._to_half(graph, snapshot)
         return graph
 
-    def _to_half(self, graph: Graph, snapshot: Snapshot) -> None:
-        """Convert a graph, once it is proved, with the weights as they are; `snapshot` is memory for them."""
+    def _proved(self, kind: type[Traced], snapshot: Snapshot) -> Traced:
+        """Trace, and find out whether new weights can be put in; `snapshot` is memory for them."""
+        graph = kind(self.model, self.weights, self.description, self.beside)
         snapshot.take(self.weights)
-        snapshot.wait()
-        graph.to_half(snapshot)
+        graph.whole = proof.disprove(graph, snapshot)
+        return graph
+
+    def _proved_or_script(self, snapshot: Snapshot) -> Traced:
+        graph = None
+        try:
+            graph = self._proved(Graph, snapshot)
+            if (reason := graph.whole) is None:
+                return graph
+            script = self._proved(ScriptGraph, snapshot)
+        except ExportError as error:
+            if graph is not None:  # what has no TorchScript, either, stays what it is
+                return graph
+            reason, script = str(error), self._proved(ScriptGraph, snapshot)
+        if graph is not None and script.whole is not None:
+            return graph
+        script.fallback = reason
+        return script
+
+    def _to_half(self, graph: Traced, snapshot: Snapshot) -> None:
+        """If it is to be float16, convert a graph, once it is proved, with the weights as they are; `snapshot` is memory for them."""
+        if self.fp16 and isinstance(graph, Graph):
+            snapshot.take(self.weights)
+            snapshot.wait()
+            graph.to_half(snapshot)
 
     def _labels(self, classes: int) -> tuple[str, ...]:
         for labels in (self.labels, self.description.labels):

@@ -23,7 +23,8 @@ class Description(NamedTuple):
     that is exported, which answers with a tensor, or a tuple of them, in the order of `outputs`; roles say what they are, and with that
     how two answers are compared (see `exportweb.exporters.golden`). `batch` says whether it takes several images at once, `sample` of
     what (height, width) those are that it is tried on, if `input` leaves that open. `tracer` is which of PyTorch's exporters can do it:
-    ``"dynamo"``, or ``"torchscript"`` where the shapes of answers depend on what is in an image. `card` holds further fields of the card.
+    ``"dynamo"``, or ``"torchscript"`` where the shapes of answers depend on what is in an image; `fallback` whether a model whose ONNX
+    graph can't be had, or doesn't follow its weights, may become TorchScript. `card` holds further fields of the card.
     """
 
     framework: str
@@ -37,6 +38,7 @@ class Description(NamedTuple):
     batch: bool = True
     sample: tuple[int, int] | None = None
     tracer: Literal["dynamo", "torchscript"] = "dynamo"
+    fallback: bool = False
     card: Mapping[str, object] = {}
 
 
@@ -69,6 +71,7 @@ def adapter(model: nn.Module) -> Adapter:
 def adapters() -> Sequence[Adapter]:
     """Return the adapters, in the order in which they are asked."""
     from exportweb.exporters import (
+        detectron2_models,
         timm_models,
         torch_modules,
         torchvision_detectors,
@@ -79,6 +82,7 @@ def adapters() -> Sequence[Adapter]:
 
     return (
         timm_models,
+        detectron2_models,
         torchvision_detectors,
         torchvision_segmenters,
         torchvision_models,

@@ -18,23 +18,24 @@ import torch
 
 from exportweb.exporters import golden
 from exportweb.exporters.image_model import Detector, Outputs
+from exportweb.exporters.template import Template
 from exportweb.exporters.weights import Snapshot
 from exportweb.runtime.session import OnnxSession
 
 if TYPE_CHECKING:
-    from exportweb.exporters.exporter import Graph
+    from exportweb.exporters.traced import Traced
 
 _FOLLOWS = 0.01  # how far off an answer may be, as a part of how far PyTorch's moved
 _NOISE = 1e-4  # what the order alone in which sums are taken may make, as a part of the largest score
 
 
-def disprove(graph: Graph, snapshot: Snapshot) -> str | None:
+def disprove(graph: Traced, snapshot: Snapshot) -> str | None:
     """Return why new weights can't be put into a graph; None if they can.
 
     `snapshot` holds the model's weights; they are changed in place.
     """
     graph.borrow(snapshot)
-    if "boxes" in graph.outputs:
+    if not graph.description.batch:
         return _retraced(graph, snapshot)
     batch = np.repeat(graph.sample, 3, axis=0)
     batch[1] = 255 - batch[1]
@@ -60,6 +61,7 @@ def disprove(graph: Graph, snapshot: Snapshot) -> str | None:
     expected = graph.eager(batch)
     with tempfile.TemporaryDirectory(prefix="exportweb-") as folder:
         path = Path(folder) / "proof.onnx"
+        assert isinstance(graph.template, Template)
         with path.open("wb") as file:
             file.writelines(graph.template.fill(snapshot.tensors))
         got = OnnxSession(path, device="cpu", threads=1).run({"image": batch}, graph.outputs)
@@ -68,18 +70,24 @@ def disprove(graph: Graph, snapshot: Snapshot) -> str | None:
     return None
 
 
-def _retraced(graph: Graph, snapshot: Snapshot) -> str | None:
+def _retraced(graph: Traced, snapshot: Snapshot) -> str | None:
     """Trace the model again with other weights: the graph has to be the same to the byte but for those. And they have to be followed.
 
-    Objects come and go with the weights, so their places and scores show only roughly whether each weight is in use.
+    Objects come and go with the weights, so their places and scores show only roughly whether each weight is in use. Where images may have
+    any size, one is asked about that was not traced.
     """
     _perturb(snapshot, set(graph.names.values()))
-    if graph.export(graph.sample).whole != b"".join(graph.template.fill(snapshot.tensors)):
+    if not graph.retraced(snapshot):
         return "traced again with other weights, it is another graph"
-    image = torch.from_numpy(graph.sample)
-    with graph.twin.relaxed(image) if isinstance(graph.twin, Detector) else contextlib.nullcontext():
-        off = golden.disagreement(graph.answer(snapshot, graph.sample), graph.eager(graph.sample), tolerance=graph.tolerance)
-    return f"with other weights in it, the graph's answers are not PyTorch's: {off}" if off is not None else None
+    upended = [] if graph.description.input.height else [np.ascontiguousarray(graph.sample.swapaxes(1, 2))]
+    for sample in (graph.sample, *upended):
+        image = torch.from_numpy(sample)
+        with graph.twin.relaxed(image) if isinstance(graph.twin, Detector) else contextlib.nullcontext():
+            off = golden.disagreement(graph.answer(snapshot, sample), graph.eager(sample), tolerance=graph.tolerance)
+        if off is not None:
+            size = f"{sample.shape[1]} x {sample.shape[2]} pixels"
+            return f"with other weights in it, the graph's answers to an image of {size} are not PyTorch's: {off}"
+    return None
 
 
 def _follows(got: Outputs, expected: Outputs, before: Outputs) -> bool:
@@ -94,7 +102,7 @@ def _moved(got: np.ndarray, expected: np.ndarray, before: np.ndarray) -> bool:
     return bool(np.abs(got - expected).max() <= max(_FOLLOWS * moved, _NOISE * scale))
 
 
-def _tied(graph: Graph, snapshot: Snapshot, absent: set[int]) -> dict[int, list[str]]:
+def _tied(graph: Traced, snapshot: Snapshot, absent: set[int]) -> dict[int, list[str]]:
     """Return the floating tensors in the graph that go by several names, with those."""
     groups: dict[int, list[str]] = {}
     for name, i in graph.names.items():

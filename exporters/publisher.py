@@ -10,7 +10,7 @@ from typing import BinaryIO, NamedTuple
 from exportweb.card import Card
 from exportweb.errors import ExportwebError, Rejected, StoreError, StoreLocked
 from exportweb.exporters.beside import yield_to_training
-from exportweb.exporters.exporter import Graph
+from exportweb.exporters.traced import Traced
 from exportweb.exporters.weights import Snapshot, Weights
 from exportweb.memory import give_back
 from exportweb.store import Store, metric_of
@@ -22,7 +22,7 @@ _PAUSE, _LONGEST = 1.0, 30.0  # seconds before a version that the store did not 
 class Job(NamedTuple):
     """A version to be published: a graph, the weights to put into it, and what the card says."""
 
-    graph: Graph
+    graph: Traced
     snapshot: Snapshot
     card: Card
 
@@ -44,7 +44,7 @@ class Publisher:
         self.published = 0
         self._keep, self._best = keep, best
         self._snapshots: list[Snapshot] = []
-        self._graph: Graph | None = None
+        self._graph: Traced | None = None
         self._waiting: Job | None = None
         self._failed: Job | None = None  # what the store did not take
         self._failures = 0  # of that job
@@ -56,7 +56,7 @@ class Publisher:
         self._thread = threading.Thread(target=self._work, name="exportweb-publisher", daemon=True)
         self._thread.start()
 
-    def prepare(self, graph: Graph, weights: Weights) -> None:
+    def prepare(self, graph: Traced, weights: Weights) -> None:
         """Make the memory for snapshots of a graph's weights; done beforehand, so that `submit` only copies."""
         with self._changed:
             if self._graph is not graph:
@@ -66,7 +66,7 @@ class Publisher:
                 self._graph = graph
                 give_back()
 
-    def submit(self, graph: Graph, weights: Weights, card: Card) -> None:
+    def submit(self, graph: Traced, weights: Weights, card: Card) -> None:
         """Copy the weights and have them published. Blocks only for the copy."""
         self.prepare(graph, weights)
         with self._changed:
@@ -154,7 +154,7 @@ class Publisher:
             job.graph.write(file, job.snapshot, job.card.replace(version=number))
 
         try:
-            number = self.store.publish(write)
+            number = self.store.publish(write, suffix=job.graph.suffix)
         except StoreLocked as error:
             self._lost = True
             log.error("exportweb: %s is not published: %s", _what(job.card), error)

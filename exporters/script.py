@@ -23,6 +23,7 @@ from exportweb.exporters.template import memory
 _jit: Any = torch.jit  # has no types
 
 _DROPPED = (".debug_pkl", "/traced_inputs.pkl")
+_TENSORS = ("data/", "constants/", "constants.pkl")
 _DROPPED_FOLDERS = ("traced_inputs/",)
 
 
@@ -56,6 +57,17 @@ class ScriptTemplate:
     def nbytes(self) -> int:
         """Size of a version's records in bytes, without its card."""
         return sum(self._sizes.values()) + sum(map(len, self._kept.values()))
+
+    def holds_the_same(self, other: ScriptTemplate) -> bool:
+        """Whether another archive has the same weights in the same places, and is the same in all other tensors and constants.
+
+        Code isn't compared: in a second archive, classes have other names.
+        """
+
+        def rest(template: ScriptTemplate) -> dict[str, bytes]:
+            return {name: data for name, data in template._kept.items() if name.partition("/")[2].startswith(_TENSORS)}
+
+        return self._slots == other._slots and rest(self) == rest(other)
 
     def fill(self, tensors: Sequence[torch.Tensor]) -> Iterator[tuple[str, bytes | memoryview]]:
         """Yield the records of the archive with these tensors (contiguous, on the CPU) as its weights, without copying them."""

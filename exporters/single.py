@@ -14,7 +14,7 @@ from torch import nn
 from exportweb.atomic import replace_file
 from exportweb.errors import ExportError
 from exportweb.exporters import frameworks, named, torch_modules
-from exportweb.exporters.exporter import Exporter
+from exportweb.exporters.exporter import Exporter, Graph
 from exportweb.exporters.frameworks import Hints
 from exportweb.exporters.precision import TOLERANCE, check, convert
 from exportweb.exporters.weights import Snapshot
@@ -39,6 +39,8 @@ def export(
     In another `precision` than fp32 it is converted after that, as `exportweb.exporters.precision.convert` does it: `calibrate` is a
     folder of images, `tolerance` the share of them whose top class may change.
 
+    What becomes TorchScript is written to a name that ends with ``.torchscript`` where `path` ends with ``.onnx``.
+
     The file appears whole or not at all, after ONNX Runtime has answered its golden sample as PyTorch does. Raises `ExportError` if the
     model can't be exported, `Rejected` if its weights or answers are not finite, `OSError` if the file can't be written.
     """
@@ -57,6 +59,8 @@ def export(
         graph.write(file, snapshot, exporter.card(graph))
 
     target = Path(path)
+    if graph.fallback is not None and target.suffix == Graph.suffix:
+        target = target.with_suffix(graph.suffix)
     target.parent.mkdir(parents=True, exist_ok=True)
     replace_file(target, write)
     return target

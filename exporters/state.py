@@ -22,7 +22,7 @@ from exportweb.exporters.unwrap import eval_copy
 from exportweb.exporters.weights import Weights, plain_name
 
 if TYPE_CHECKING:
-    from exportweb.exporters.exporter import Graph
+    from exportweb.exporters.traced import Traced
 
 Attribute = tuple[str, str]  # the name of a module, and that of an attribute; "" for its class
 
@@ -64,7 +64,7 @@ class PlainState:
         return [key for key in changed if self._changes[key].bit_count() == 1]
 
 
-def matters(model: nn.Module, graph: Graph, changed: list[Attribute]) -> bool:
+def matters(model: nn.Module, graph: Traced, changed: list[Attribute]) -> bool:
     """Whether a model would answer otherwise, had these attributes still the values that they have in `graph.twin`, the traced copy."""
     if any(name == _CLASS for _, name in changed):
         return True

@@ -10,14 +10,19 @@ from __future__ import annotations
 import contextlib
 import io
 import threading
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import onnx
 import onnx_ir
 import torch
 from torch import nn
 
+from exportweb.errors import ExportError
 from exportweb.exporters.image_model import THRESHOLD, Detector
+
+_jit: Any = torch.jit  # has no types
 
 OPSET = 17
 
@@ -56,3 +61,27 @@ def trace(model: nn.Module, image: torch.Tensor, outputs: list[str], free: Seque
         held = graph.graph.initializers[THRESHOLD]
         held.const_value = onnx_ir.tensor(torch.tensor(threshold).numpy(), name=THRESHOLD)
     return graph
+
+
+def script(model: nn.Module, image: torch.Tensor) -> torch.jit.ScriptModule:
+    """Trace a module, as TorchScript; it shares the module's tensors. A `Detector` is traced while it finds something.
+
+    Raises `ExportError` with PyTorch's reason if it can't be traced.
+    """
+    with _ALONE, torch.random.fork_rng(devices=[]), torch.no_grad(), contextlib.ExitStack() as stack:
+        if isinstance(model, Detector):
+            stack.enter_context(model.relaxed(image))
+        stack.enter_context(quiet())
+        try:
+            module: torch.jit.ScriptModule = _jit.trace(model, image, check_trace=False)
+        except Exception as error:
+            raise ExportError(f"PyTorch can't trace this model: {type(error).__name__}: {str(error).strip()[:300]}") from error
+    return module
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep to itself that TorchScript is deprecated, and what a trace might not follow: it is compared afterwards."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

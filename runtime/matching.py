@@ -18,6 +18,10 @@ UNMATCHED = 0.05
 
 _BITS = 0.01  # the share of a mask's pixels that may differ, where it is of bits
 
+# What is sampled inside a box that moved a little moves with it, much where it is steep: measured on a Mask R-CNN, single pixels of
+# PyTorch's own float32 masks are 1e-3 off its float64 ones. So that share of them may be further off, too.
+_SAMPLED = frozenset({"masks", "keypoint-heatmaps"})
+
 
 class Pairs(NamedTuple):
     """Which objects are the same: places on both sides, int64 [P] each; and those that have no counterpart, and should have one."""
@@ -32,8 +36,8 @@ def difference(expected: Arrays, got: Arrays, *, tolerance: float) -> str | None
     """Return how what was `got` of one image, by role, differs from what was `expected`; None if it doesn't.
 
     Objects are the same if their classes are, and boxes and scores are no further off than
-    ``tolerance * max(1, max|expected|)``; then so far may all else that is known of them be. Objects that hardly passed the threshold may
-    be missing, and `UNMATCHED` of the others.
+    ``tolerance * max(1, max|expected|)``; then so far may all else that is known of them be, but for 1 % of what is sampled inside their
+    boxes. Objects that hardly passed the threshold may be missing, and `UNMATCHED` of the others.
     """
     expected, got = _split(expected), _split(got)
     found = pairs(expected, got, tolerance=tolerance)
@@ -50,7 +54,7 @@ def difference(expected: Arrays, got: Arrays, *, tolerance: float) -> str | None
         if want.dtype == np.bool_:
             off, allowed = float((want != have).mean()) if want.size else 0.0, _BITS
         else:
-            off, allowed = _off(want, have).max(initial=0.0), _allowed(want, tolerance)
+            off, allowed = _most(_off(want, have), role), _allowed(want, tolerance)
         if not off <= allowed:
             return f"{role!r} is off by {off:.3g}; allowed is {allowed:.3g}"
     return None
@@ -106,6 +110,11 @@ def _least(arrays: Arrays) -> float:
 
 def _allowed(expected: NDArray[Any], tolerance: float) -> float:
     return tolerance * max(1.0, float(np.abs(expected).max(initial=0.0)))
+
+
+def _most(off: NDArray[np.float64], role: str) -> float:
+    """Return the largest difference, or the largest that counts."""
+    return float(np.quantile(off, 1 - _BITS) if role in _SAMPLED and off.size else off.max(initial=0.0))
 
 
 def _off(expected: NDArray[Any], got: NDArray[Any]) -> NDArray[np.float64]:

@@ -16,13 +16,15 @@ from typing import Any
 
 import numpy as np
 
-from exportweb.card import Card, ImageInput
+from exportweb.card import ROLES, Card, ImageInput
 from exportweb.errors import ArtifactError, CardError, DeviceError
 from exportweb.runtime import tensors
 from exportweb.runtime.cpus import usable_cpus
 from exportweb.runtime.session import Array, Port, parse_device
 
 log = logging.getLogger(__name__)
+
+_LARGE = frozenset(("masks", "image-masks", "keypoint-heatmaps"))  # roles of outputs that no golden sample holds
 
 
 class TorchScriptSession:
@@ -121,7 +123,8 @@ def _ports(card: Card) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
     if golden is None:
         raise CardError("The card has no golden sample; without one nothing says what shapes a TorchScript module answers with.")
     names = [image.name] if image else [spec.name for spec in card.inputs]
-    missing = (set(names) - set(golden.inputs)) | ({output.name for output in card.outputs} - set(golden.outputs))
+    unsaid = {output.name: Port(output.name, "float32", (None,) * ROLES[output.role]) for output in card.outputs if output.role in _LARGE}
+    missing = (set(names) - set(golden.inputs)) | ({output.name for output in card.outputs} - set(golden.outputs) - set(unsaid))
     if missing:
         raise CardError(
             f"The card's golden sample lacks {', '.join(map(repr, sorted(missing)))}, which a TorchScript module's should have."
@@ -133,6 +136,9 @@ def _ports(card: Card) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
         inputs = [Port(spec.name, spec.dtype, spec.shape) for spec in card.inputs]
     outputs = []
     for output in card.outputs:
+        if output.name not in golden.outputs:
+            outputs.append(unsaid[output.name])
+            continue
         tensor = golden.outputs[output.name]
         # Only where all images have one size have all answers but for their first dimension surely the sample's.
         rest: tuple[int | None, ...] = tensor.shape[1:] if image and image.height else (None,) * len(tensor.shape[1:])
