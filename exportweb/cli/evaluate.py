@@ -27,6 +27,12 @@ _NAMED = 5  # images named that could not be read
 @click.option("--limit", type=click.IntRange(min=1), help="How many images to take at most, spread evenly; all if not given.")
 @click.option("--by-index", is_flag=True, help="The data set's classes, sorted, are the model's in their order, whatever they are called.")
 @click.option("--known-only", is_flag=True, help="Leave out the data set's classes that the model has no label for.")
+@click.option(
+    "--images",
+    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    help="Where the images of a COCO JSON are; looked for near it if not given.",
+)
+@click.option("--split", metavar="NAME", help="Of a VOC folder, the images in ImageSets/.../NAME.txt; all if not given.")
 @click.option("--against", metavar="MODULE:FUNCTION", help="Ask the model that this function returns, too: in PyTorch, not exported.")
 @click.option(
     "--write",
@@ -44,6 +50,8 @@ def command(
     limit: int | None,
     by_index: bool,
     known_only: bool,
+    images: Path | None,
+    split: str | None,
     against: str | None,
     target: Path | str | None,
     as_json: bool,
@@ -52,9 +60,12 @@ def command(
 ) -> None:
     """Measure the model at PATH, a file or a store's latest version, on DATA, as a server would answer.
 
-    DATA is a folder of images for each class. Classes are matched with the model's labels by name. Images that can't be read are left out
-    and named. --against shows what exporting lost: the figures of the model in PyTorch, with its framework's own preparation of images
-    where that is known, and how much both agree.
+    DATA is a folder of images for each class (top-1, top-5); a COCO JSON (mAP of boxes, masks, keypoints); a VOC folder (mAP50 of boxes,
+    mean IoU of SegmentationClass); or a folder with images and masks (mean IoU). Classes are matched with the model's labels by name.
+    Images that can't be read are left out and named.
+
+    --against shows what exporting lost: the figures of the model in PyTorch, with its framework's own preparation of images where that is
+    known, and how much both agree.
     """
     from exportweb.cli.metrics import check_target, write_metrics
 
@@ -71,7 +82,7 @@ def command(
 
     with Pipeline(file, device=device, trust_torchscript=trust_torchscript) as pipeline:
         kind = kind_of(pipeline.predictor)
-        found = open_data(data, kind, pipeline.card.labels, how=Matching(by_index, known_only))
+        found = open_data(data, kind, pipeline.card, how=Matching(by_index, known_only), images=images, split=split)
         other = None if against is None else _other(against, pipeline.predictor, kind)
         with _progress(len(spread(found.examples, limit))) as progress:
             result = evaluate(pipeline, found, kind, file=str(path), limit=limit, other=other, progress=progress)

@@ -22,8 +22,8 @@ from exportweb.runtime.workers import Workers
 class Pipeline:
     """One artifact, asked about many images by as many threads as there are CPUs.
 
-    `card` is its own. The labels in answers are numbers, ``"0"``, ``"1"``, …, since two classes may have the same name. Options are those
-    of `Predictor.load`; raises what that raises.
+    `card` is its own, with the names of the classes where nobody gave them any. The labels in answers are numbers, ``"0"``, ``"1"``, …,
+    since two classes may have the same name. Options are those of `Predictor.load`; raises what that raises.
 
     >>> with Pipeline("resnet18.onnx") as pipeline:  # doctest: +SKIP
     ...     answers = list(pipeline.answers(examples, {"top_k": 5}))
@@ -40,6 +40,8 @@ class Pipeline:
         numbered = self.card.replace(labels=tuple(map(str, range(len(self.card.labels)))))
         self.predictor: Predictor
         self.predictor, plan = loader.load(path, numbered)
+        if not self.card.labels:
+            self.card = self.card.replace(labels=getattr(self.predictor.task, "labels", ()))
         self._depth = 2 * (plan.max_runs + 1) * max(plan.max_batch, workers.count)
         self._lane = workers.lane(max_queue=self._depth)
         self._lane.swap(Live(self.predictor, self.card.version or 1, plan))

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -15,14 +16,15 @@ timm = pytest.importorskip("timm")
 from PIL import Image
 
 from detectors import picture
+from exportweb import artifact
 from exportweb.errors import ExportError
-from exportweb.exporters import eager, export
+from exportweb.exporters import eager, export, torchvision_models
 from exportweb.runtime.evaluate import Pipeline, kind_of
-from exportweb.runtime.evaluate.agreement import SameClass
 from exportweb.runtime.evaluate.data import Example
 
 MODULE = """
-import timm, torch
+import timm, torch, torchvision
+import detectors
 from models import Tiny
 
 def vit():
@@ -32,6 +34,11 @@ def vit():
 def tiny():
     torch.manual_seed(0)
     return Tiny()
+
+def detector():
+    model = detectors.mask_rcnn(threshold=0.0)
+    detectors.stir(model)
+    return model
 
 def of_another_size():
     return torch.nn.Linear(3, 3)
@@ -52,10 +59,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     torch.set_num_threads(threads)
 
 
-def compare(artifact: Path, spec: str, folder: Path) -> tuple[str, dict[str, float]]:
-    same = SameClass()
-    with Pipeline(artifact, device="cpu") as pipeline:
+def compare(model_file: Path, spec: str, folder: Path) -> tuple[str, dict[str, float]]:
+    with Pipeline(model_file, device="cpu") as pipeline:
         kind = kind_of(pipeline.predictor)
+        same = kind.agreement()
         model = eager.load(spec, pipeline.predictor, kind)
         for example, answer in pipeline.answers([Example(path, None) for path in sorted(folder.glob("*.png"))], kind.asks):
             same.add(kind.read(answer), model.answer(example.path))
@@ -85,10 +92,12 @@ def test_timms_answer_is_what_anyone_would_compute(folder: Path) -> None:
 
 def test_a_model_that_was_exported_for_other_images_gets_those(folder: Path) -> None:
     """Timm's transform would not be what was trained with."""
-    import eager_models
-
-    path = export(eager_models.vit(), folder / "squeezed.onnx", example=torch.zeros(1, 3, 160, 160), mean=(0.0,) * 3, std=(1.0,) * 3)
-    prepared, agreement = compare(path, "eager_models:vit", folder)
+    found = artifact.read(folder / "vit.onnx")
+    assert found.card is not None and found.card.input is not None
+    squeezed = msgspec.structs.replace(found.card.input, resize="exact", interpolation="bilinear")
+    with (folder / "squeezed.onnx").open("wb") as file:
+        artifact.rewrite(file, found, found.card.replace(input=squeezed))
+    prepared, agreement = compare(folder / "squeezed.onnx", "eager_models:vit", folder)
     assert prepared == "the server's"
     assert agreement["largest difference of a score"] < 1e-5
 
@@ -102,21 +111,32 @@ def test_any_module_stands_in_for_its_graph(folder: Path) -> None:
     assert agreement == {"same top class": 1.0, "largest difference of a score": pytest.approx(0, abs=1e-5)}
 
 
-def test_a_torchvision_model_with_torchvisions_transform(folder: Path) -> None:
+def test_torchvisions_transform_is_the_weights_preset(folder: Path) -> None:
     models = pytest.importorskip("torchvision.models")
-    (folder / "eager_vision.py").write_text(
-        "import torch, torchvision\n"
-        "def make():\n    torch.manual_seed(0)\n    return torchvision.models.shufflenet_v2_x0_5(num_classes=5)\n"
-    )
-    import eager_vision
-
-    prepared, agreement = compare(export(eager_vision.make(), folder / "shuffle.onnx"), "eager_vision:make", folder)
-    assert prepared == "torchvision's own"
-    assert agreement["largest difference of a score"] < 1e-5
     preset = models.ShuffleNet_V2_X0_5_Weights.DEFAULT.transforms()
-    ours = eager.torchvision_models.transform(eager_vision.make())
-    with Image.open(folder / "230x160.png") as image:
-        assert torch.equal(ours(image), preset(image))
+    ours = torchvision_models.transform(models.shufflenet_v2_x0_5(num_classes=5))
+    for path in sorted(folder.glob("*.png")):
+        with Image.open(path) as image:
+            assert torch.equal(ours(image), preset(image))
+
+
+def test_a_detector_of_torchvision_by_its_own_forward(folder: Path) -> None:
+    """Its transform, its pasting of masks: nothing of the server's, and nothing of the exporter's."""
+    import eager_models
+
+    path = export(eager_models.detector(), folder / "detector.onnx", labels=["a", "b", "c"])
+    prepared, agreement = compare(path, "eager_models:detector", folder)
+    assert prepared == "torchvision's own"
+    assert agreement["same objects"] > 0.99
+    assert agreement["largest difference of a score"] < 1e-4
+    assert agreement["largest difference of a side, in pixels"] < 0.05
+    with Pipeline(path, device="cpu") as pipeline:
+        kind = kind_of(pipeline.predictor)
+        image = folder / "90x200.png"
+        ours = kind.read(next(pipeline.answers([Example(image, None)], kind.asks))[1])
+        theirs = eager.load("eager_models:detector", pipeline.predictor, kind).answer(image)
+    assert len(ours) == len(theirs) > 3
+    assert all(one["segmentation"]["size"] == [90, 200] for one in (*ours, *theirs))
 
 
 def test_mistakes_are_explained(folder: Path) -> None:

@@ -13,12 +13,14 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+import found
 from digits import NAMES, SIDE, TRAINED_ON, Digits
 from exportweb import Store, artifact
 from scripts import exportweb as run
 
 MODULE = """
 import torch
+import found
 from digits import make_model
 
 def trained():
@@ -56,11 +58,11 @@ def test_the_accuracy_is_pytorchs(digits: Digits, data: Path, tmp_path: Path) ->
     assert top5.startswith("top5  0.9")
     assert done.stderr == "", "no progress where nobody looks"
     assert written == f"{tmp_path / 'measured.onnx'} has them in its card."
-    found = artifact.read(tmp_path / "measured.onnx")
-    artifact.verify(found)
-    assert found.card is not None
-    assert found.card.source.metrics == {"top1": pytest.approx(accuracy(digits)), "top5": pytest.approx(float(top5[6:]), abs=1e-4)}
-    assert found.card.golden is not None
+    copy = artifact.read(tmp_path / "measured.onnx")
+    artifact.verify(copy)
+    assert copy.card is not None
+    assert copy.card.source.metrics == {"top1": pytest.approx(accuracy(digits)), "top5": pytest.approx(float(top5[6:]), abs=1e-4)}
+    assert copy.card.golden is not None
 
 
 def test_against_the_eager_model_for_a_program(digits: Digits, data: Path, tmp_path: Path) -> None:
@@ -73,21 +75,21 @@ def test_against_the_eager_model_for_a_program(digits: Digits, data: Path, tmp_p
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, env={**os.environ, "PYTHONPATH": path})
     (data / "one" / "torn.png").unlink()
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    assert found["images"] == 397
-    assert [one["image"] for one in found["unreadable"]] == [str(data / "one" / "torn.png")]
-    assert found["against"]["metrics"] == found["metrics"]
-    assert found["against"]["agreement"]["same top class"] == 1
-    assert found["against"]["agreement"]["largest difference of a score"] < 1e-5
+    shown = json.loads(done.stdout)
+    assert shown["images"] == 397
+    assert [one["image"] for one in shown["unreadable"]] == [str(data / "one" / "torn.png")]
+    assert shown["against"]["metrics"] == shown["metrics"]
+    assert shown["against"]["agreement"]["same top class"] == 1
+    assert shown["against"]["agreement"]["largest difference of a score"] < 1e-5
 
 
 def test_a_store_gets_a_version(digits: Digits, data: Path, tmp_path: Path) -> None:
     store = Store(tmp_path / "runs")
     for _ in range(2):
-        found = artifact.read(digits.artifact)
-        assert found.card is not None
-        card = found.card
-        store.publish(lambda file, number: artifact.rewrite(file, found, card.replace(version=number)))  # noqa: B023
+        first = artifact.read(digits.artifact)
+        assert first.card is not None
+        card = first.card
+        store.publish(lambda file, number: artifact.rewrite(file, first, card.replace(version=number)))  # noqa: B023
     done = run("evaluate", store.folder, data, "--limit", 50, "--write", store.folder)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == f"Version 3 of {store.folder} has them in its card."
@@ -95,6 +97,58 @@ def test_a_store_gets_a_version(digits: Digits, data: Path, tmp_path: Path) -> N
     artifact.verify(latest)
     assert latest.card is not None
     assert (latest.card.version, set(latest.card.source.metrics)) == (3, {"top1", "top5"})
+
+
+def test_objects_by_coco_and_by_voc(tmp_path: Path) -> None:
+    """Two circles, a square and a star are found in each picture. For VOC the second circle is wrong, but none comes after it."""
+    pytest.importorskip("pycocotools")
+    model = found.write(tmp_path / "shapes.onnx", "object-detection", found.detections())
+    (tmp_path / "JPEGImages").mkdir()
+    (tmp_path / "JPEGImages" / "a.jpg").write_bytes(found.jpeg())
+    boxes = [(found.LABELS[place], box) for place, box in zip(found.CLASSES, found.BOXES, strict=True)]
+    content = {
+        "images": [{"id": 1, "file_name": "JPEGImages/a.jpg"}],
+        "categories": [{"id": i, "name": name} for i, name in enumerate(found.LABELS)],
+        "annotations": [
+            {"image_id": 1, "category_id": found.LABELS.index(name), "bbox": [x0, y0, x1 - x0, y1 - y0]} for name, (x0, y0, x1, y1) in boxes
+        ],
+    }
+    (tmp_path / "data.json").write_text(json.dumps(content))
+    done = run("evaluate", model, tmp_path / "data.json")
+    assert done.returncode == 0, done.stderr
+    head, *rows = done.stdout.splitlines()
+    assert head.startswith(f"{model} on {tmp_path / 'data.json'}, a COCO data set of 3 categories: 1 images in ")
+    assert {row.split()[0]: row.split()[1] for row in rows}["box_mAP"] == "1.0000"
+
+    (tmp_path / "Annotations").mkdir()
+    objects = "".join(
+        f"<object><name>{name}</name><bndbox><xmin>{x0 + 1}</xmin><ymin>{y0 + 1}</ymin><xmax>{x1}</xmax><ymax>{y1}</ymax></bndbox></object>"
+        for name, (x0, y0, x1, y1) in [boxes[0], *boxes[2:]]
+    )
+    (tmp_path / "Annotations" / "a.xml").write_text(f"<annotation>{objects}</annotation>")
+    done = run("evaluate", model, tmp_path, "--json")
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(done.stdout)
+    assert (shown["metrics"], shown["classes"]) == ({"mAP50": 1.0}, {"circle": 1.0, "square": 1.0, "star": 1.0})
+
+
+def test_without_pycocotools_it_says_what_to_install(tmp_path: Path) -> None:
+    """In an environment that can't find it."""
+    model = found.write(tmp_path / "shapes.onnx", "object-detection", found.detections())
+    (tmp_path / "data.json").write_text("{}")
+    code = """if True:
+        import sys
+        class Without:
+            def find_spec(self, name, path=None, target=None):
+                if name.partition(".")[0] == "pycocotools":
+                    raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+        sys.meta_path.insert(0, Without())
+        from exportweb.cli import main
+        main(["evaluate", *sys.argv[1:]])
+    """
+    done = subprocess.run([sys.executable, "-c", code, model, tmp_path / "data.json"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr == 'Error: COCO\'s metrics need pycocotools, which is not installed: pip install "exportweb[evaluate]"\n'
 
 
 def test_mistakes(digits: Digits, data: Path, tmp_path: Path) -> None:

@@ -11,7 +11,6 @@ from exportweb.errors import ArtifactError, CardError, DataError
 from exportweb.runtime import Predictor
 from exportweb.runtime.evaluate import Pipeline, evaluate, kind_of, open_data
 from exportweb.runtime.evaluate.data import Example
-from exportweb.runtime.evaluate.names import Matching
 from serving import COLOURS, Artifacts
 
 
@@ -33,7 +32,7 @@ def colours(picture: Callable[..., bytes], tmp_path: Path) -> Path:
 
 def test_an_image_folder(pipeline: Pipeline, colours: Path) -> None:
     kind = kind_of(pipeline.predictor)
-    data = open_data(colours, kind, pipeline.card.labels, how=Matching())
+    data = open_data(colours, kind, pipeline.card)
     seen: list[int] = []
     found = evaluate(pipeline, data, kind, file="colours.onnx", progress=seen.append)
     assert found.metrics == {"top1": 56 / 60}
@@ -49,7 +48,7 @@ def test_what_can_not_be_read_is_named_and_does_not_count(pipeline: Pipeline, co
     (colours / "green" / "07.png").unlink()
     (colours / "green" / "07.png").symlink_to("nowhere")
     kind = kind_of(pipeline.predictor)
-    data = open_data(colours, kind, pipeline.card.labels, how=Matching())
+    data = open_data(colours, kind, pipeline.card)
     found = evaluate(pipeline, data, kind, file="colours.onnx")
     assert (found.images, found.metrics) == (57, {"top1": 53 / 57})
     assert [Path(one.image).name for one in found.unreadable] == ["05.png", "06.png", "07.png"]
@@ -61,7 +60,7 @@ def test_no_image_at_all(pipeline: Pipeline, colours: Path) -> None:
     for path in colours.rglob("*.png"):
         path.write_bytes(b"")
     kind = kind_of(pipeline.predictor)
-    data = open_data(colours, kind, pipeline.card.labels, how=Matching())
+    data = open_data(colours, kind, pipeline.card)
     with pytest.raises(DataError, match=r"none of 60 images could be evaluated. The first, .*00.png: The body is empty"):
         evaluate(pipeline, data, kind, file="colours.onnx")
 
@@ -90,9 +89,9 @@ def test_data_of_another_kind(pipeline: Pipeline, tmp_path: Path) -> None:
     kind = kind_of(pipeline.predictor)
     (tmp_path / "instances.json").write_text("{}")
     with pytest.raises(DataError, match="should be an image folder"):
-        open_data(tmp_path / "instances.json", kind, pipeline.card.labels, how=Matching())
+        open_data(tmp_path / "instances.json", kind, pipeline.card)
     with pytest.raises(DataError, match="There is nothing at"):
-        open_data(tmp_path / "nowhere", kind, pipeline.card.labels, how=Matching())
+        open_data(tmp_path / "nowhere", kind, pipeline.card)
 
 
 def test_arrays_have_no_right_answers(artifacts: Artifacts, tmp_path: Path) -> None:
