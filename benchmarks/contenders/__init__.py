@@ -123,7 +123,7 @@ class Running:
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(words, env=env, cwd=HERE, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         while (answer := self.ask(image))[0] != 200:
-            if self.process.poll() is not None or 400 <= answer[0] < 500 or time.perf_counter() - begin > 90:
+            if self.process.poll() is not None or answer[0] in (400, 405, 413, 415, 422) or time.perf_counter() - begin > 90:
                 self.close()
                 raise SystemExit(f"{self.contender.name} answers {answer}:\n{self.log.read_text()[-3000:]}")
             time.sleep(0.02)
