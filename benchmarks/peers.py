@@ -43,7 +43,8 @@ from serve import raw
 
 MODELS = ["mobilenetv3_small_050", "resnet50"]
 SECONDS = {1: 3, 8: 4, 32: 4}  # by concurrency
-CALM = 3.0  # seconds after the first answers, of load before a model is replaced, and after the new one has answered
+REST = 6.0  # seconds after the first answers, in which ours measures itself, and others may do what they do at rest
+CALM = 3.0  # seconds of load before a model is replaced, and after the new one has answered
 
 
 @cache
@@ -175,7 +176,7 @@ class Bench:
         running.start(photos()[0])
         with running:
             check(running, right)
-            time.sleep(CALM)  # in which ours measures itself, and others may do what they do at rest
+            time.sleep(REST)
             wrk(running, 8, 2, folder)
             row = {"cold": running.cold}
             for concurrency, seconds in SECONDS.items():
