@@ -193,6 +193,7 @@ class Bench:
                 running = self.running(contender, environments[contender.name], old, Path(folder))
                 running.start(photos()[0])
                 with running:
+                    time.sleep(REST)
                     row = {"contender": contender.name, **judge(*crowd(running, answers, lambda: running.replace(new, photos()[0])))}  # noqa: B023
             print(json.dumps(row), flush=True)
             self.found["updates"].append(row)
