@@ -36,6 +36,7 @@ from swap import percentile
 MODELS = ["mobilenetv3_small_050", "resnet50"]
 PROBES = 60
 IN_A_ROW = 10
+PAUSE = 0.02  # seconds before each: a core that was idle is slower at first, so that all probes have to come after the same rest
 
 
 class Memory:
@@ -63,7 +64,8 @@ class Memory:
 
 
 def probe(url: str, image: bytes) -> float:
-    """Return the seconds that one request takes, infinite if it is refused."""
+    """Return the seconds that one request takes after a pause, infinite if it is refused."""
+    time.sleep(PAUSE)
     start = time.perf_counter()
     try:
         urllib.request.urlopen(f"{url}/predict", image, timeout=60).close()
@@ -82,7 +84,6 @@ def back_to_normal(url: str, image: bytes, normal: float) -> float:
             return float("inf")
         if probe(url, image) > normal:
             quick = 0
-            time.sleep(0.02)
         else:
             since = since if quick else asked
             quick += 1
