@@ -41,7 +41,7 @@ class Graph(Traced):
     def _trace(self, example: np.ndarray) -> None:
         exported = self.export(example)
         self.template = Template(exported.whole, self.names)
-        self._session = OnnxSession(exported.weightless, device="cpu", threads=_THREADS, optimize=False)
+        self._session = OnnxSession(exported.weightless, device="cpu", threads=_THREADS)
 
     def export(self, images: np.ndarray) -> Exported:
         """Trace the twin as it is now on images like these."""
@@ -62,7 +62,7 @@ class Graph(Traced):
         """
         exported = half.half(b"".join(self.template.fill(snapshot.tensors)), self.names)
         self.template = Template(exported.whole, self.names)
-        self._session = OnnxSession(exported.weightless, device="cpu", threads=_THREADS, optimize=False)
+        self._session = OnnxSession(exported.weightless, device="cpu", threads=_THREADS)
         self.fp16, self.tolerance = True, half.TOLERANCE
         self.borrow(snapshot)
         off = golden.difference(self.answer(snapshot, self.sample), self.eager(self.sample))
