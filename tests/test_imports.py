@@ -89,6 +89,17 @@ def test_web_uses_the_runtimes_public_names_only(path: Path) -> None:
     assert found <= {f"exportweb.runtime.{name}" for name in runtime.__all__}
 
 
+@pytest.mark.parametrize("path", [path for room in FORBIDDEN for path in files(room)], ids=lambda path: str(path.relative_to(ROOT)))
+def test_decoders_are_made_at_import(path: Path) -> None:
+    """Two threads that each are the first to decode a Struct crash in msgspec (0.22): none is made by a call in a function."""
+    tree = ast.parse(path.read_text("utf-8"))
+    inside = [node for outer in ast.walk(tree) if isinstance(outer, ast.FunctionDef | ast.AsyncFunctionDef) for node in ast.walk(outer)]
+    for call in (node for node in inside if isinstance(node, ast.Call)):
+        name = ast.unparse(call.func)
+        assert name != "msgspec.json.Decoder"
+        assert not (name == "msgspec.json.decode" and any(each.arg == "type" for each in call.keywords))
+
+
 def test_importing_exportweb_costs_next_to_nothing() -> None:
     loaded = modules_after("import exportweb")
     heavy = {"numpy", "PIL", "onnxruntime", "starlette", "uvicorn", "torch", "timm", "onnx", "click", "asyncio"}
