@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+import msgspec
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -75,8 +77,13 @@ def create_app(
     async def page(request: Request) -> Response:
         return await static.get_response("index.html", request.scope)
 
+    @functools.cache
+    def document() -> msgspec.Raw:
+        """Make it when it is first asked for: nothing in it changes."""
+        return msgspec.Raw(msgspec.json.encode(describe(max_upload, list(models))))
+
     async def openapi(request: Request) -> Response:
-        return JSONResponse(describe(max_upload, list(models)))
+        return JSONResponse(document())
 
     own: dict[str, dict[str, Endpoint]] = {  # by path, and then by model
         "/predict": {**predicts},

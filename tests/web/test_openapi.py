@@ -12,6 +12,7 @@ from starlette.routing import Route
 
 from exportweb.runtime import ServedModel
 from exportweb.web import create_app
+from exportweb.web.openapi import describe
 from serving import Server
 
 
@@ -39,6 +40,23 @@ def test_every_route_is_in_it_and_nothing_else(document: Any, tmp_path: Path) ->
     app = create_app({"flowers": ServedModel(tmp_path)})
     routes = {route.path: {m.lower() for m in route.methods or ()} - {"head"} for route in app.routes if isinstance(route, Route)}
     assert {path: set(methods) for path, methods in document["paths"].items()} == routes
+
+
+def test_it_is_made_once(serve_app: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When it is first asked for: not before, since a server should answer soon, and not again, since nothing in it changes."""
+    made = []
+
+    def counted(*args: Any) -> Any:
+        made.append(args)
+        return describe(*args)
+
+    monkeypatch.setattr("exportweb.web.app.describe", counted)
+    server = serve_app(create_app({"flowers": ServedModel(tmp_path)}, cors=["*"]))
+    assert made == []
+    answers = [server.http.get("/openapi.json", headers={"Origin": "https://example.org"}) for _ in range(3)]
+    assert [answer.json() for answer in answers] == [json.loads(json.dumps(describe(20_000_000, ["flowers"])))] * 3
+    assert len({len(answer.headers.raw) for answer in answers}) == 1, "what middleware adds to an answer stays with it"
+    assert len(made) == 1
 
 
 def test_its_schemas_are_json_schema(document: Any) -> None:
