@@ -1,4 +1,4 @@
-"""A small card and a small real ONNX graph."""
+"""A small card and a small real ONNX graph; what commands are run on."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from onnx import TensorProto, helper
 
-from exportweb import Card, artifact
+from exportweb import Card, Store, artifact
 from exportweb.card import Golden, ImageInput, Output, Source, Tensor
+from serving import Artifacts
 
 
 @pytest.fixture
@@ -49,3 +50,24 @@ def write_artifact(card: Card, graph: bytes) -> Callable[[Path], Path]:
         return path
 
     return write
+
+
+@pytest.fixture
+def file(artifacts: Artifacts, tmp_path: Path) -> Path:
+    path: Path = artifacts.write(tmp_path / "colours.onnx", version=4, epoch=3, metrics={"accuracy": 0.5, "loss": 1.25})
+    return path
+
+
+@pytest.fixture
+def store(artifacts: Artifacts, tmp_path: Path) -> Store:
+    store = Store(tmp_path / "store")
+    for epoch in (1, 2, 3):
+        artifacts.publish(store, epoch=epoch, metrics={"accuracy": epoch / 10})
+    return store
+
+
+@pytest.fixture
+def image(picture: Callable[..., bytes], tmp_path: Path) -> Path:
+    path = tmp_path / "green.png"
+    path.write_bytes(picture("green"))
+    return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -16,6 +17,15 @@ def exportweb(*args: object, stdin: bytes | None = None, timeout: float = 60) ->
     command = [sys.executable, "-m", "exportweb", *map(str, args)]
     done = subprocess.run(command, input=stdin, capture_output=True, timeout=timeout)
     return subprocess.CompletedProcess(command, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def fails(*args: object, says: str) -> None:
+    """Assert that ``exportweb`` ends with 1 and one line that matches."""
+    done = exportweb(*args)
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert done.stderr.startswith("Error: ")
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert re.search(says, done.stderr), done.stderr
 
 
 def script(body: str, *args: object, setup: str = "") -> list[str]:
