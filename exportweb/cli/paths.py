@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -22,7 +25,7 @@ def location(text: str) -> Path | str:
 
 
 def named_location(text: str) -> tuple[str, Path | str]:
-    """Read the location of a model, with the name that it goes by: ``flowers=runs/3``, or else its file's or folder's own; a click type."""
+    """Read the location of a model, with the name that it goes by: ``flowers=runs/3``, or else its file's or folder's own."""
     named = None if Path(text).exists() else _NAMED.fullmatch(text)
     where = place(named[2] if named else text)
     if named:
@@ -35,6 +38,30 @@ def named_location(text: str) -> tuple[str, Path | str]:
     if name.strip() in ("", ".", ".."):
         raise click.BadParameter(f"{text} needs a name to be served under: flowers={where}")
     return name, where
+
+
+class Locations(click.ParamType):
+    """The type of locations of models, each with its name. In a variable they stand as on a shell's command line: with whitespace between
+    them, in quotes where they hold some. What is a path that is there as a whole needs none.
+    """
+
+    name = "location"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Path | str]:
+        """Read one."""
+        return named_location(value) if isinstance(value, str) else value
+
+    def split_envvar_value(self, rv: str) -> list[str]:
+        """Read a variable; a usage error if a quote in it has no end."""
+        named = _NAMED.fullmatch(rv)
+        if any(os.path.exists(path) for path in (rv, named and named[2]) if path):  # noqa: PTH110  which raises nothing, however long it is
+            return [rv]
+        try:
+            return shlex.split(rv)
+        except ValueError as error:
+            raise click.UsageError(
+                f"EXPORTWEB_PATH={rv} can't be read ({error}); quote paths as in a shell: '/my runs/a' b=/runs/b"
+            ) from None
 
 
 def by_name(named: Iterable[tuple[str, Path | str]]) -> dict[str, Path | str]:

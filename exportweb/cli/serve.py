@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 from exportweb.cli.options import DEVICE, TRUST_TORCHSCRIPT, foreign, size
-from exportweb.cli.paths import by_name, named_location, read_artifact
+from exportweb.cli.paths import Locations, by_name, read_artifact
 from exportweb.cli.table import metrics
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ _LEVELS = ("debug", "info", "warning", "error")
 
 
 @click.command(context_settings={"auto_envvar_prefix": "EXPORTWEB", "show_default": True})
-@click.argument("paths", metavar="[NAME=]PATH...", type=named_location, nargs=-1, required=True, envvar="EXPORTWEB_PATH")
+@click.argument("paths", metavar="[NAME=]PATH...", type=Locations(), nargs=-1, required=True, envvar="EXPORTWEB_PATH")
 @click.option("--host", default="127.0.0.1", help="Address to listen on; 0.0.0.0 for all.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, help="0 takes a free one.")
 @DEVICE

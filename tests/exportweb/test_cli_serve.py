@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from exportweb import Store
+from exportweb.cli.paths import Locations
 from scripts import exportweb as run
 from scripts import fails
 from serving import Artifacts, Server
@@ -92,6 +93,27 @@ def test_serve_several_from_the_environment(serve: Callable[..., Server], file: 
         ("store", "image-classification"),
         ("x", "tensor"),
     ]
+
+
+def test_paths_with_spaces_from_the_environment(serve: Callable[..., Server], file: Path, store: Store, tmp_path: Path) -> None:
+    """Quoted as in a shell where there are several; one that is there needs no quotes, with a name or without."""
+    spaced = file.rename(tmp_path / "my first model's.onnx")
+    several = serve(env={"EXPORTWEB_PATH": f"""'{tmp_path}/my first model'"'"'s.onnx' b="{store.folder}" {store.folder}"""})
+    one = serve(env={"EXPORTWEB_PATH": f"{spaced}"})
+    named = serve(env={"EXPORTWEB_PATH": f"mine={spaced}"})
+    for server, names in ((several, ["my first model's", "b", "store"]), (one, ["my first model's"]), (named, ["mine"])):
+        assert [model["name"] for model in server.http.get("/models").json()["models"]] == names
+
+
+def test_a_quote_without_an_end_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXPORTWEB_PATH", "/my 'runs")
+    done = run("serve")
+    assert done.returncode == 2
+    assert "EXPORTWEB_PATH=/my 'runs can't be read (No closing quotation); quote paths as in a shell" in done.stderr
+
+
+def test_a_url_from_the_environment_stays_whole() -> None:
+    assert Locations().split_envvar_value("s3://bucket/a:b cats=https://host:9000/x") == ["s3://bucket/a:b", "cats=https://host:9000/x"]
 
 
 def test_serve_reads_its_settings_from_the_environment(serve: Callable[..., Server], file: Path, picture: Callable[..., bytes]) -> None:
