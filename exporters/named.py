@@ -1,4 +1,6 @@
-"""Models by name, for the command line: ``timm/resnet50``, ``torchvision/resnet50``, ``transformers/folder``, ``module:function``."""
+"""Models by name, for the command line: ``timm/resnet50``, ``torchvision/resnet50``, ``transformers/folder``, ``detectron2/config``,
+``module:function``.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +14,7 @@ from torch import nn
 from exportweb.errors import ExportError
 from exportweb.exporters import (
     checkpoints,
+    detectron2_zoo,
     timm_models,
     torchvision_detectors,
     torchvision_models,
@@ -19,7 +22,7 @@ from exportweb.exporters import (
     transformers_models,
 )
 
-_KINDS = "timm/<name>, torchvision/<name>, transformers/<folder> or package.module:function"
+_KINDS = "timm/<name>, torchvision/<name>, transformers/<folder>, detectron2/<config> or package.module:function"
 
 
 def create(spec: str, *, classes: int | None, checkpoint: Path | None, pretrained: bool) -> tuple[nn.Module, list[str] | None]:
@@ -38,6 +41,8 @@ def create(spec: str, *, classes: int | None, checkpoint: Path | None, pretraine
             kind = {"detection": torchvision_detectors, "segmentation": torchvision_segmenters}.get(module, torchvision_models)
             made: tuple[nn.Module, list[str] | None] = kind.create(name, classes=classes, checkpoint=checkpoint, pretrained=pretrained)
             return made
+        if framework == "detectron2":
+            return detectron2_zoo.create(name, classes=classes, checkpoint=checkpoint, pretrained=pretrained)
         if framework == "transformers":
             return transformers_models.create(name, checkpoint=checkpoint, pretrained=pretrained), None
     if colon and all(part.isidentifier() for part in (*package.split("."), *function.split("."))):

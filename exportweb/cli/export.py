@@ -18,7 +18,7 @@ _PRECISIONS = click.Choice(["fp32", "fp16", "int8"])
 @click.command
 @click.argument("model")
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), required=True, help="The file to write.")
-@click.option("--checkpoint", type=_FILE, help="Weights: a state_dict, or a checkpoint that holds one.")
+@click.option("--checkpoint", "--weights", type=_FILE, help="Weights: a state_dict, or a checkpoint that holds one.")
 @click.option("--labels", type=LABELS_PATH, help=LABELS)
 @click.option("--pretrained", is_flag=True, help="Download the weights that the model was published with.")
 @click.option("--size", callback=pixels, metavar="HxW", help="Images that the model takes, where it doesn't say so itself: 224 or 224x320.")
@@ -57,8 +57,8 @@ def command(
 ) -> None:
     """Export MODEL to an ONNX file that describes itself.
 
-    MODEL is timm/resnet50, torchvision/resnet50, transformers/FOLDER (as save_pretrained writes one), or package.module:function, a
-    function that returns a model.
+    MODEL is timm/resnet50, torchvision/resnet50, transformers/FOLDER (as save_pretrained writes one), detectron2/CONFIG (one of its model
+    zoo, or a file), or package.module:function, a function that returns a model.
 
     With --precision fp16 or int8, MODEL can also be an fp32 file or store that exportweb wrote, such as runs/flowers.
     """

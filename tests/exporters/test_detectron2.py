@@ -94,3 +94,42 @@ def test_a_model_that_cannot_be_exported_says_so_before_the_first_iteration(tmp_
 def test_epochs_are_not_what_a_trainer_counts():
     with pytest.raises(ExportError, match="unit should be 'step'; got 'epoch'"):
         ExportHook(unit="epoch")
+
+
+def boxes(count):
+    """Pictures with an object, as detectron2's loaders give them."""
+    from detectron2.structures import BitMasks, Boxes, Instances
+
+    for i in range(count):
+        masks = torch.zeros(1, 64, 96, dtype=torch.bool)
+        masks[:, 10:40, 20:60] = True
+        objects = Instances((64, 96), gt_boxes=Boxes(torch.tensor([[20.0, 10.0, 60.0, 40.0]])), gt_classes=torch.tensor([1]))
+        objects.gt_masks = BitMasks(masks)
+        picture = torch.randint(0, 256, (3, 64, 96), generator=torch.Generator().manual_seed(i)).to(torch.uint8)
+        yield [{"image": picture, "instances": objects}]
+
+
+@installed
+@pytest.mark.parametrize("own", [True, False])
+def test_sizes_and_names_of_a_detector_come_from_the_configuration(tmp_path, own):
+    from detectron2.data import MetadataCatalog
+    from detectron2.engine import SimpleTrainer
+
+    from detectron2s import build, config
+
+    MetadataCatalog.get("exportweb_shapes").set(thing_classes=["circle", "square", "star"])
+    cfg = config("COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml", "DATASETS.TRAIN", ("exportweb_shapes",))
+    cfg.INPUT.MASK_FORMAT = "bitmask"
+    model = build(cfg).train()
+    trainer = SimpleTrainer(model, list(boxes(4)), torch.optim.SGD(model.parameters(), 1e-4))
+    trainer.register_hooks([ExportHook(every=2, to=tmp_path, cfg=None if own else cfg)])
+    if own:
+        trainer.cfg = cfg  # as a DefaultTrainer has it
+    try:
+        trainer.train(0, 4)
+    finally:
+        MetadataCatalog.remove("exportweb_shapes")
+    card = Store(tmp_path).card(2)
+    assert (card.task, card.labels, card.input.resize_height) == ("instance-segmentation", ("circle", "square", "star"), 96)
+    assert (card.source.step, card.fallback) == (4, None)
+    assert set(Store(tmp_path).card(1).source.metrics) >= {"total_loss", "loss_mask", "loss_rpn_cls"}
