@@ -27,7 +27,8 @@ class Loader:
 
     `threads` a run and `max_batch` images a run are what the user decided; where they are 0, a graph is measured for up to `budget` seconds
     (0: never; runs on the CPU then have one thread and up to 4 images, on a GPU 32). `gpu_mem_limit` is in bytes, for each version and
-    GPU; `cuda_graphs` allows them where they are measured to gain. `trust_torchscript` is that of `Predictor.load`.
+    GPU; `cuda_graphs` allows them where they are measured to gain. `shared` is that of `Tuner`, `trust_torchscript` that of
+    `Predictor.load`.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class Loader:
         cuda_graphs: bool = True,
         decoding: Decode = "exact",
         budget: float = BUDGET,
+        shared: Callable[[], bool] = lambda: False,
         trust_torchscript: bool = False,
     ) -> None:
         self._device = device
@@ -48,7 +50,7 @@ class Loader:
         self._gpu_mem_limit = gpu_mem_limit
         self._graphs = verify.batch_sizes(max_batch or DEFAULT_BATCH_GPU) if cuda_graphs else []
         self._decoding: Decode = decoding
-        self._tuner = Tuner(cpus=cpus, threads=threads, max_batch=max_batch, budget=budget)
+        self._tuner = Tuner(cpus=cpus, threads=threads, max_batch=max_batch, budget=budget, shared=shared)
 
     def load(self, path: str | os.PathLike[str], card: Card) -> tuple[Predictor, Plan]:
         """Load a version; return it with how it is run. Raises what `Predictor.load` raises."""

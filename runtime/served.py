@@ -62,6 +62,7 @@ class ServedModel:
             cuda_graphs=cuda_graphs,
             decoding=decoding,
             budget=tuning_budget,
+            shared=lambda: self._workers.shared,
             trust_torchscript=trust_torchscript,
         )
         self._history = History()

@@ -49,7 +49,8 @@ class Trial(msgspec.Struct, frozen=True):
 
 class Tuning(msgspec.Struct, frozen=True):
     """How a model is run: at most `runs` at the same time, of `threads` threads and up to `batch` images each, and with `alone` threads
-    when nothing else is going on. `trials`, which took `seconds`, say why; there are none where nothing was measured.
+    when nothing else is going on, of this model or another. `trials`, which took `seconds`, say why; there are none where nothing was
+    measured.
     """
 
     runs: int
@@ -75,11 +76,15 @@ class Disturbed(Exception):
 class Tuner:
     """Measures models on a machine of `cpus` CPUs, each graph once, in about `budget` seconds (0: never).
 
-    `threads` and `max_batch` are what the user decided; where they are 0, it is measured.
+    `threads` and `max_batch` are what the user decided; where they are 0, it is measured. `shared` says whether other models use the same
+    CPUs: then a run has one thread unless it is alone, since each worker may be running something.
     """
 
-    def __init__(self, *, cpus: int, threads: int = 0, max_batch: int = 0, budget: float = BUDGET) -> None:
+    def __init__(
+        self, *, cpus: int, threads: int = 0, max_batch: int = 0, budget: float = BUDGET, shared: Callable[[], bool] = lambda: False
+    ) -> None:
         self._cpus = cpus
+        self._shared = shared
         self._threads = threads
         self._max_batch = max_batch
         self._budget = budget
@@ -94,8 +99,11 @@ class Tuner:
         return self._threads or 1
 
     def known(self, graph: Hashable) -> Tuning | None:
-        """Return what was measured for a graph, None if it wasn't."""
-        return self._known.get(graph)
+        """Return what was measured for a graph, None if it wasn't, or if that was for a model that had the machine to itself and doesn't
+        any more.
+        """
+        tuning = self._known.get(graph)
+        return None if tuning is not None and tuning.threads > self.threads and self._shared() else tuning
 
     def default(self, predictor: Predictor) -> Tuning:
         """Return how a graph is run that wasn't measured."""
@@ -116,14 +124,14 @@ class Tuner:
         start, on_cpu = self.default(predictor), predictor.device == "cpu"
         counts = self._counts() if on_cpu and not self._threads else []
         limit = (MAX_BATCH if on_cpu else MAX_BATCH_GPU) if not self._max_batch and predictor.max_batch is None else 1
-        if self._budget <= 0 or graph in self._known or (not counts and limit == 1):
+        if self._budget <= 0 or self.known(graph) is not None or (not counts and limit == 1):
             return None
         bench = _Bench(self._budget, disturbed)
         options = [bench.option(predictor, start.runs, start.threads)]
         for count in counts:
             if bench.affords(1, options[0].single):
                 options.append(bench.option(load(count), self._cpus // count, count))
-        best, alone = _best(options)
+        best, alone = _best(options, shared=self._shared())
         batch = bench.batch(best, limit) if limit > 1 else start.batch
         tuning = Tuning(best.runs, best.threads, batch, alone.threads, round(bench.seconds, 2), tuple(bench.trials))
         self._known[graph] = tuning
@@ -144,10 +152,13 @@ class _Option(NamedTuple):
     single: float
 
 
-def _best(options: list[_Option]) -> tuple[_Option, _Option]:
-    """Return what answers most images/s when there is much to do, and what is quickest alone; the same, where it is nearly that."""
+def _best(options: list[_Option], *, shared: bool) -> tuple[_Option, _Option]:
+    """Return what answers most images/s when there is much to do, and what is quickest alone; the same, where it is nearly that.
+
+    The first option, of the fewest threads, is the best where CPUs are `shared`: more, times as many runs as models, would be too many.
+    """
     best = options[0]
-    for option in options[1:]:
+    for option in [] if shared else options[1:]:
         if option.full > best.full * (1 + _WORTH):
             best = option
     alone = max(options, key=lambda option: option.single)

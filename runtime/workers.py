@@ -58,6 +58,11 @@ class Workers:
             self._lanes.append(lane)
         return lane
 
+    @property
+    def shared(self) -> bool:
+        """Whether several models have a place."""
+        return len(self._lanes) > 1
+
     def start(self) -> None:
         """Start the threads, unless they run."""
         with self.lock:

@@ -40,7 +40,7 @@ def named_location(text: str) -> tuple[str, Path | str]:
     return name, where
 
 
-class Locations(click.ParamType):
+class Locations(click.ParamType):  # type: ignore[type-arg]  # which older versions of click have none of
     """The type of locations of models, each with its name. In a variable they stand as on a shell's command line: with whitespace between
     them, in quotes where they hold some. What is a path that is there as a whole needs none.
     """

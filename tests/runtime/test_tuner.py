@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from exportweb.runtime import Predictor, ServedModel
+from exportweb.runtime import Predictor, ServedModel, Workers
 from exportweb.runtime.tuner import Disturbed, Trial, Tuner, Tuning, _Bench
 from versions import Artifacts
 
@@ -77,6 +77,21 @@ def test_runs_that_share_all_cores_are_chosen_where_they_do_more() -> None:
     assert (tuning.runs, tuning.threads, tuning.alone) == (1, 4, 4)
 
 
+def test_models_that_share_the_cores_run_in_one_thread_each_unless_alone() -> None:
+    """As many runs as there are cores may go on then, of whichever model."""
+    machine, crowd = Machine(lambda threads, batch: 0.05 * batch / threads**1.2), [False]
+    tuner = Tuner(cpus=4, shared=lambda: crowd[0])
+    on_its_own = tune(tuner, machine)
+    assert on_its_own is not None
+    assert on_its_own.threads == 4
+    crowd[0] = True
+    assert tuner.known("graph") is None, "what was measured before another model came doesn't hold"
+    tuning = tune(tuner, machine)
+    assert tuning is not None
+    assert (tuning.runs, tuning.threads, tuning.alone) == (4, 1, 4)
+    assert tuner.known("graph") is tuning
+
+
 def test_a_graph_that_takes_one_image_is_given_one() -> None:
     machine = Machine(lambda threads, batch: 0.01)
     machine.max_batch = 1
@@ -122,6 +137,31 @@ def test_a_served_model_is_measured_once_it_serves_and_says_so(artifacts: Artifa
         assert (stats["max_runs"], stats["threads"], stats["max_batch"]) == (tuning.runs, tuning.threads, tuning.batch)
     finally:
         model.close()
+
+
+@pytest.mark.parametrize(("count", "threads"), [(1, 4), (2, 1)])
+def test_models_of_one_server_share_its_cores(
+    artifacts: Artifacts, tmp_path: Any, monkeypatch: pytest.MonkeyPatch, count: int, threads: int
+) -> None:
+    """On a machine where more threads are always quicker, a model has them only if it is the only one."""
+
+    def rate(self: _Bench, predictor: Any, runs: int, threads: int, batch: int) -> float:
+        self.trials.append(Trial(runs, threads, batch, 1000 * runs * threads**1.2))
+        return self.trials[-1].rate
+
+    monkeypatch.setattr(_Bench, "rate", rate)
+    path, workers = artifacts.write(tmp_path / "model.onnx"), Workers(4)
+    models = [ServedModel(path, device="cpu", workers=workers) for _ in range(count)]
+    try:
+        for model in models:
+            model.start(wait=True)
+        deadline = time.monotonic() + 30
+        while any(model.tuning is None for model in models) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert [(model.stats()["threads"], model.stats()["max_runs"]) for model in models] == [(threads, 4 // threads)] * count
+    finally:
+        for model in models:
+            model.close()
 
 
 def test_what_was_disturbed_is_not_believed(artifacts: Artifacts, tmp_path: Any) -> None:
