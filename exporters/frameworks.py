@@ -77,7 +77,9 @@ def adapters() -> Sequence[Adapter]:
         torchvision_detectors,
         torchvision_models,
         torchvision_segmenters,
+        transformers_detectors,
         transformers_models,
+        transformers_segmenters,
     )
 
     return (
@@ -86,6 +88,8 @@ def adapters() -> Sequence[Adapter]:
         torchvision_detectors,
         torchvision_segmenters,
         torchvision_models,
+        transformers_detectors,
+        transformers_segmenters,
         transformers_models,
         torch_modules,
     )

@@ -17,6 +17,7 @@ from PIL import Image
 
 from exportweb.card import ImageInput
 from exportweb.errors import ExportError
+from exportweb.runtime.frame import resized_size
 from exportweb.runtime.preprocess import Preprocess
 
 SAME = 3.0  # levels of 255: what Pillow and torchvision, which some processors resize with, may differ by
@@ -24,8 +25,10 @@ SAME = 3.0  # levels of 255: what Pillow and torchvision, which some processors 
 Pixels = npt.NDArray[np.float32]
 
 
-def image_input(processor: Any) -> tuple[ImageInput, float]:
+def image_input(processor: Any, *, any_size: bool = False) -> tuple[ImageInput, float]:
     """Describe how a processor prepares a picture; return also by how many levels of 255, at most, the description is off.
+
+    With `any_size` it may be one that fits the edges of pictures between two limits, as DETR's do.
 
     Where the margins of the crop are not even, some processors leave the larger one at the right or the bottom, others (torchvision's
     transforms, and exportweb) at the side that is even: the crop may lie one pixel beside, which does not count here.
@@ -35,17 +38,18 @@ def image_input(processor: Any) -> tuple[ImageInput, float]:
     black, white, red = (_ask(processor, Image.new("RGB", (96, 64), colour)) for colour in ("black", "white", "red"))
     picture = _picture(280, 200)  # of other proportions
     wanted = _ask(processor, picture)
-    if black.shape != wanted.shape or len(wanted) not in (1, 3):
+    fits = _limits(processor) if any_size and black.shape != wanted.shape else None
+    if (black.shape != wanted.shape and fits is None) or len(wanted) not in (1, 3):
         raise ExportError(
             f"{type(processor).__name__} makes {list(black.shape)} of one picture and {list(wanted.shape)} of another; exportweb serves "
             "models whose images are all of one size, with 1 or 3 channels. Show an example: example=images."
         )
     _, height, width = wanted.shape
-    low, high, lit = (array[:, height // 2, width // 2].astype(np.float64) for array in (black, white, red))
+    low, high, lit = (array[:, array.shape[1] // 2, array.shape[2] // 2].astype(np.float64) for array in (black, white, red))
     colour = "L" if len(wanted) == 1 else "BGR" if abs(lit - low).argmax() == 2 else "RGB"
     mean, std = _declared(processor, low, high)
     best, worst = None, np.inf
-    for candidate in _candidates(processor, height, width):
+    for candidate in _candidates(processor, height, width) if fits is None else [fits]:
         candidate = msgspec.structs.replace(candidate, color=colour, mean=mean, std=std)
         pixels = Preprocess(candidate)(picture).transpose(2, 0, 1) / 255.0
         off = 255 * _difference(pixels, (wanted - low[:, None, None]) / (high - low)[:, None, None])
@@ -55,6 +59,19 @@ def image_input(processor: Any) -> tuple[ImageInput, float]:
             break
     assert best is not None
     return best, worst
+
+
+def _limits(processor: Any) -> ImageInput | None:
+    """Describe a processor that brings the shortest edge to a size, unless the longest becomes too long; None for any other."""
+    size = dict(getattr(processor, "size", None) or {})
+    if not size.get("shortest_edge"):
+        return None
+    edge, most = int(size["shortest_edge"]), int(size.get("longest_edge") or 0)
+    image = _blank(processor, 0, 0, resize="shortest", resize_height=edge, resize_width=edge, resize_max=most)
+    for width, height in ((280, 200), (123, 333), (64, 64)):
+        if _ask(processor, Image.new("RGB", (width, height))).shape[:0:-1] != resized_size(image, width, height):
+            return None
+    return image
 
 
 def scaled(processor: Any, height: int, width: int) -> Any:
@@ -106,15 +123,11 @@ def _declared(processor: Any, low: npt.NDArray[np.float64], high: npt.NDArray[np
 
 def _candidates(processor: Any, height: int, width: int) -> Iterator[ImageInput]:
     """Yield the ways to `height` x `width`: what the settings suggest, then every resize up to twice that size."""
-    resample = getattr(processor, "resample", None)
-    interpolation: Any = Image.Resampling(2 if resample is None else int(resample)).name.lower()
     size = dict(getattr(processor, "size", None) or {})
     edge, percent = size.get("shortest_edge"), getattr(processor, "crop_pct", None)
     short = min(height, width)
     first = [edge and int(edge / percent) if percent else edge, edge]
-    blank = ImageInput(
-        height=height, width=width, resize_height=height, resize_width=width, interpolation=interpolation, mean=(0.0,) * 3, std=(1.0,) * 3
-    )
+    blank = _blank(processor, height, width, resize_height=height, resize_width=width)
     if edge is None:
         exact = {"resize_height": size.get("height", height), "resize_width": size.get("width", width)}
         yield msgspec.structs.replace(blank, resize="exact", **exact)
@@ -124,3 +137,10 @@ def _candidates(processor: Any, height: int, width: int) -> Iterator[ImageInput]
         tall = round(side * height / short), round(side * width / short)
         yield msgspec.structs.replace(blank, resize="exact", resize_height=tall[0], resize_width=tall[1])
     yield msgspec.structs.replace(blank, resize="none")
+
+
+def _blank(processor: Any, height: int, width: int, **fields: Any) -> ImageInput:
+    """Return an input of this size that is resized by a processor's own interpolation, and isn't normalised."""
+    resample = getattr(processor, "resample", None)
+    interpolation: Any = Image.Resampling(2 if resample is None else int(resample)).name.lower()
+    return ImageInput(height=height, width=width, interpolation=interpolation, mean=(0.0,) * 3, std=(1.0,) * 3, **fields)

@@ -1,4 +1,7 @@
-"""Hugging Face transformers: the image processor and the configuration say what the model takes and tells apart."""
+"""Hugging Face transformers: the image processor and the configuration say what the model takes and tells apart.
+
+Classifiers are described here; detectors and segmenters, which have modules of their own, are made and prepared for here, too.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ from exportweb.exporters.timm_input import per_channel
 log = logging.getLogger("exportweb")
 
 _HALF = (0.5, 0.5, 0.5)
+_KINDS = ("ImageClassification", "ObjectDetection", "SemanticSegmentation")
 
 
 def recognises(model: nn.Module) -> bool:
@@ -26,6 +30,16 @@ def recognises(model: nn.Module) -> bool:
     if "transformers.modeling_utils" not in modules_of(model):
         return False
     return getattr(model, "main_input_name", None) == "pixel_values" and hasattr(getattr(model, "config", None), "id2label")
+
+
+def is_for(model: nn.Module, what: str) -> bool:
+    """Whether it is such a model whose class is for this, as transformers' names have it: ``"ObjectDetection"``."""
+    return recognises(model) and any(kind.__name__.endswith(f"For{what}") for kind in type(model).__mro__)
+
+
+def sized(model: Any) -> bool:
+    """Whether the configuration, or that of the backbone, says how large images are."""
+    return any(_size(config) for config in (model.config, getattr(model.config, "backbone_config", None)) if config is not None)
 
 
 def architecture(model: nn.Module) -> str:
@@ -47,7 +61,18 @@ def describe(model: nn.Module, hints: Hints) -> Description:
             f"{type(model).__name__} gives a picture any number of labels (problem_type='multi_label_classification'); exportweb serves "
             "classifiers that give one."
         )
-    image, warning = _image(model)
+    return Description(
+        framework="transformers",
+        architecture=architecture(model),
+        input=prepared(model, hints),
+        labels=labels(model),
+        packages=("torch", "transformers"),
+    )
+
+
+def prepared(model: nn.Module, hints: Hints, *, any_size: bool = False) -> ImageInput:
+    """Return what images a model takes; `any_size` says that it needs no fixed one. See `describe`, also for what is raised."""
+    image, warning = _image(model, any_size=any_size)
     if image is None:
         if hints.example is None:
             raise ExportError(
@@ -57,30 +82,32 @@ def describe(model: nn.Module, hints: Hints) -> Description:
         image = torch_modules.image_input(hints.example)
     if warning and (hints.mean is None or hints.std is None):
         log.warning("exportweb: %s", warning)
-    names = [str(config.id2label[i]) for i in sorted(config.id2label, key=int)]
-    return Description(
-        framework="transformers",
-        architecture=architecture(model),
-        input=torch_modules.overrule(image, hints),
-        labels=None if names == [f"LABEL_{i}" for i in range(len(names))] else tuple(names),
-        packages=("torch", "transformers"),
-    )
+    return torch_modules.overrule(image, hints)
+
+
+def labels(model: Any) -> tuple[str, ...] | None:
+    """Return the names of a model's classes, None where nobody gave them any."""
+    names = [str(model.config.id2label[i]) for i in sorted(model.config.id2label, key=int)]
+    return None if names == [f"LABEL_{i}" for i in range(len(names))] else tuple(names)
 
 
 def create(name: str, *, checkpoint: Path | None, pretrained: bool) -> nn.Module:
-    """Load an image classifier, which knows its labels itself, from a folder that ``save_pretrained`` wrote.
+    """Load a classifier, detector or segmenter, which knows its labels itself, from a folder that ``save_pretrained`` wrote.
 
     With `pretrained`, `name` may be a model of the Hugging Face Hub, which is downloaded. Raises `ExportError` if it can't be loaded.
     """
     try:
-        from transformers import AutoModelForImageClassification
+        import transformers
     except ImportError as error:
         raise ExportError("transformers is not installed: pip install transformers.") from error
     try:
-        model: nn.Module = AutoModelForImageClassification.from_pretrained(name, local_files_only=not pretrained, trust_remote_code=False)
+        options: dict[str, Any] = {"local_files_only": not pretrained, "trust_remote_code": False}
+        saved = (getattr(transformers.AutoConfig.from_pretrained(name, **options), "architectures", None) or [""])[0]
+        kind = next((kind for kind in _KINDS if saved.endswith(f"For{kind}")), _KINDS[0])
+        model: nn.Module = getattr(transformers, f"AutoModelFor{kind}").from_pretrained(name, **options)
     except (OSError, ValueError) as error:
         raise ExportError(
-            f"transformers can't load an image classifier from {name!r}: {' '.join(str(error).split())[:300]} Give a folder that "
+            f"transformers can't load an image model from {name!r}: {' '.join(str(error).split())[:300]} Give a folder that "
             "save_pretrained wrote, as transformers/path/to/folder, or with --pretrained a model of the Hub."
         ) from error
     if checkpoint is not None:
@@ -88,7 +115,7 @@ def create(name: str, *, checkpoint: Path | None, pretrained: bool) -> nn.Module
     return model
 
 
-def _image(model: nn.Module) -> tuple[ImageInput | None, str]:
+def _image(model: nn.Module, *, any_size: bool) -> tuple[ImageInput | None, str]:
     """Return what images the model takes, as far as anything says so, and a sentence about what had to be assumed."""
     inner = next((child for child in model.children() if timm_models.recognises(child)), None)
     if inner is not None:  # one of timm's, wrapped
@@ -96,14 +123,15 @@ def _image(model: nn.Module) -> tuple[ImageInput | None, str]:
     image, name, size = None, type(model).__name__, _size(model.config)
     warning = f"the image processor of {name} can't be described; its images are squeezed to size"
     with contextlib.suppress(ExportError):
-        if (processor := _beside(model)) is not None:
-            image, off = transformers_input.image_input(processor)
+        if (processor := beside(model)) is not None:
+            image, off = transformers_input.image_input(processor, any_size=any_size)
             close = off <= transformers_input.SAME
             warning = (
                 "" if close else f"images for {name} are off by up to {off:.0f} of 255 from what {type(processor).__name__} makes of them"
             )
-        elif (processor := _default(model)) is not None:
-            image, _ = transformers_input.image_input(transformers_input.scaled(processor, *size) if size else processor)
+        elif (processor := default(model)) is not None:
+            processor = transformers_input.scaled(processor, *size) if size and not any_size else processor
+            image, _ = transformers_input.image_input(processor, any_size=any_size)
             warning = (
                 f"no image processor lies beside the weights of {name}; it is taken to be {type(processor).__name__} with its defaults"
             )
@@ -122,13 +150,13 @@ def _image(model: nn.Module) -> tuple[ImageInput | None, str]:
         if _setting(model.config, "num_channels") == 1:
             image = msgspec.structs.replace(image, color="L", mean=per_channel(image.mean, 1, "mean"), std=per_channel(image.std, 1, "std"))
         warning += warning and (
-            f": {image.height} x {image.width} pixels, mean {image.mean}, std {image.std}. "
+            f": {image.height or image.resize_height} x {image.width or image.resize_width} pixels, mean {image.mean}, std {image.std}. "
             "If you train with something else, pass mean= and std=, and example=images for the size."
         )
     return image, warning
 
 
-def _beside(model: Any) -> Any:
+def beside(model: Any) -> Any:
     """Return the image processor that was saved with the model's weights, from their folder or the Hub's cache; None if none was."""
     from transformers import AutoImageProcessor
 
@@ -141,7 +169,7 @@ def _beside(model: Any) -> Any:
         return None
 
 
-def _default(model: Any) -> Any:
+def default(model: Any) -> Any:
     """Return the image processor of the model's family with its defaults; None if it has none that can be made here."""
     from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING
 

@@ -14,6 +14,8 @@ from exportweb.errors import ExportError
 from exportweb.exporters.sharded import is_fsdp1
 from exportweb.exporters.weights import WRAPPERS
 
+_COMPUTING = ("torch.nn.utils.", "transformers.utils.output_capturing")  # modules whose hooks are part of what a model does
+
 
 def unwrap(model: nn.Module) -> nn.Module:
     """Return the module inside `torch.compile`, DataParallel, DistributedDataParallel, FSDP or an averaged (SWA, EMA) model."""
@@ -34,8 +36,9 @@ def unwrap(model: nn.Module) -> nn.Module:
 def eval_copy(model: nn.Module) -> nn.Module:
     """Return a float32 copy on the CPU, in evaluation mode, that shares nothing with `model` and that can be exported.
 
-    Hooks that users registered stay behind, since they may collect what they see; those by which PyTorch itself computes a weight
-    (weight norm, spectral norm) come along. Fused attention is switched off, since its masked forms have no ONNX translation.
+    Hooks that users registered stay behind, since they may collect what they see. Those by which PyTorch itself computes a weight (weight
+    norm, spectral norm), or by which transformers collects what its layers answer, come along. Fused attention is switched off, since its
+    masked forms have no ONNX translation.
 
     Raises `ExportError` if the module can't be copied.
     """
@@ -54,7 +57,7 @@ def eval_copy(model: nn.Module) -> nn.Module:
     _unwrap_inside(twin)
     for module in twin.modules():
         for hooks in (module._forward_pre_hooks, module._forward_hooks):
-            for key in [k for k, hook in hooks.items() if not type(hook).__module__.startswith("torch.nn.utils")]:
+            for key in [k for k, hook in hooks.items() if not (getattr(hook, "__module__", None) or "").startswith(_COMPUTING)]:
                 del hooks[key]
         module._backward_hooks.clear()
         module._backward_pre_hooks.clear()

@@ -82,5 +82,5 @@ def test_several_labels_for_one_picture_are_refused():
 
 
 def test_a_folder_that_holds_no_model_says_what_would_do(tmp_path):
-    with pytest.raises(ExportError, match=r"can't load an image classifier from .*Give a folder that save_pretrained wrote"):
+    with pytest.raises(ExportError, match=r"can't load an image model from .*Give a folder that save_pretrained wrote"):
         cli_export(f"transformers/{tmp_path}", output=tmp_path / "m.onnx")

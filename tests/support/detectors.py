@@ -120,6 +120,14 @@ def stir(model: nn.Module) -> None:
                 tensor.mul_(1 + torch.rand(tensor.shape, generator=random)).add_(0.05 * torch.rand(tensor.shape, generator=random))
 
 
+@torch.no_grad()
+def vary(model: nn.Module) -> None:
+    """Add noise to all parameters, up and down, so that answers to different queries and places differ."""
+    random = torch.Generator().manual_seed(1)
+    for parameter in model.parameters():
+        parameter.add_(0.4 * torch.randn(parameter.shape, generator=random))
+
+
 def picture(height: int, width: int) -> np.ndarray:
     """Uint8 [1, height, width, 3]: squares of random colours."""
     small = np.random.default_rng(height).integers(0, 256, (9, 9, 3), dtype=np.uint8)
