@@ -1,9 +1,9 @@
 """A model in PyTorch, asked as the served one is, to see that exporting lost nothing.
 
 Images come as files and are turned upright, as the server does it. From there on all is the framework's own where its way to prepare
-images is known and is what the card says: timm's and torchvision's evaluation transforms, and what torchvision's detectors do with images
-and boxes themselves. Any other model stands in for the graph: it gets the pixels that the graph gets, and its outputs are read in the
-same way.
+images is known and is what the card says: the evaluation transforms of timm and torchvision, the image processors of transformers, and what
+torchvision's detectors do with images and boxes themselves. Any other model stands in for the graph: it gets the pixels that the graph
+gets, and its outputs are read in the same way.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import nn
 
 from exportweb.card import Card
 from exportweb.errors import ExportError
-from exportweb.exporters import frameworks, named, timm_models, torch_modules, torchvision_detectors, torchvision_models
+from exportweb.exporters import frameworks, named, timm_models, torchvision_detectors, torchvision_models, transformers_models
 from exportweb.exporters.frameworks import Hints
 from exportweb.exporters.image_model import ImageModel, logits
 from exportweb.exporters.unwrap import eval_copy, unwrap
@@ -54,21 +54,29 @@ def load(spec: str, predictor: Predictor, kind: Kind) -> Eager:
     device = "cuda" if predictor.device != "cpu" and torch.cuda.is_available() else "cpu"
     model = eval_copy(unwrap(model)).to(device)
     torch.set_num_threads(max(1, usable_cpus() // 2))  # the served model is asked meanwhile; where both want all cores, each waits
-    prepared, answer = _own(model, predictor.card) or ("the server's", _in_place_of_the_graph(model, predictor, kind))
+    prepared, answer = _own(model, predictor.card) or ("the server", _in_place_of_the_graph(model, predictor, kind))
     return Eager(prepared, _explained(spec, answer))
 
 
 def _own(model: nn.Module, card: Card) -> Eager | None:
     """Return the model with what its framework itself does around it; None if that isn't known, or isn't what the card says."""
-    adapter = frameworks.adapter(model)
-    known = timm_models, torchvision_models, torchvision_detectors
-    if adapter not in known or card.input is None or card.input.channels != 3 or frameworks.describe(model, Hints()).input != card.input:
+    adapter, description = frameworks.adapter(model), _described(model)
+    if description is None or card.input is None or card.input.channels != 3 or description.input != card.input:
         return None
-    if adapter is timm_models:
-        return Eager("timm's own", _classifier(model, timm_models.transform(model)))
-    if adapter is torchvision_models:
-        return Eager("torchvision's own", _classifier(model, torchvision_models.transform(model)))
-    return Eager("torchvision's own", lambda path: _detected(model, path))
+    if adapter is torchvision_detectors:
+        return Eager("torchvision", lambda path: _detected(model, path))
+    if adapter not in (timm_models, torchvision_models, transformers_models):
+        return None
+    transform = adapter.transform(model)
+    return transform and Eager(description.framework, _classifier(model, transform))
+
+
+def _described(model: nn.Module) -> frameworks.Description | None:
+    """Return what its framework says about a model; None where it needs more to be said, such as what images a plain module takes."""
+    try:
+        return frameworks.describe(model, Hints())
+    except ExportError:
+        return None
 
 
 def _classifier(model: nn.Module, transform: Callable[[Image.Image], torch.Tensor]) -> Answer:
@@ -96,7 +104,7 @@ def _in_place_of_the_graph(model: nn.Module, predictor: Predictor, kind: Kind) -
     module = model  # as it is, in place of a graph from elsewhere, which takes normalised images
     names = [output.name for output in card.outputs]
     if card.input.dtype == "uint8":
-        description = frameworks.describe(model, Hints()) if frameworks.adapter(model) is not torch_modules else None
+        description = _described(model)
         if description is not None and description.task != card.task:
             raise ExportError(f"{description.architecture} is for {description.task}; what is evaluated is for {card.task}.")
         module = (ImageModel if description is None else description.wrap)(model, card.input)

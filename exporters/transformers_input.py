@@ -35,9 +35,9 @@ def image_input(processor: Any, *, any_size: bool = False) -> tuple[ImageInput, 
 
     Raises `ExportError` if its output is no [1, channels, height, width] with 1 or 3 channels whose size is always the same.
     """
-    black, white, red = (_ask(processor, Image.new("RGB", (96, 64), colour)) for colour in ("black", "white", "red"))
+    black, white, red = (ask(processor, Image.new("RGB", (96, 64), colour)) for colour in ("black", "white", "red"))
     picture = _picture(280, 200)  # of other proportions
-    wanted = _ask(processor, picture)
+    wanted = ask(processor, picture)
     fits = _limits(processor) if any_size and black.shape != wanted.shape else None
     if (black.shape != wanted.shape and fits is None) or len(wanted) not in (1, 3):
         raise ExportError(
@@ -69,7 +69,7 @@ def _limits(processor: Any) -> ImageInput | None:
     edge, most = int(size["shortest_edge"]), int(size.get("longest_edge") or 0)
     image = _blank(processor, 0, 0, resize="shortest", resize_height=edge, resize_width=edge, resize_max=most)
     for width, height in ((280, 200), (123, 333), (64, 64)):
-        if _ask(processor, Image.new("RGB", (width, height))).shape[:0:-1] != resized_size(image, width, height):
+        if ask(processor, Image.new("RGB", (width, height))).shape[:0:-1] != resized_size(image, width, height):
             return None
     return image
 
@@ -77,7 +77,7 @@ def _limits(processor: Any) -> ImageInput | None:
 def scaled(processor: Any, height: int, width: int) -> Any:
     """Return a processor of the same class and settings whose images come out this large, all its sizes being scaled alike."""
     settings = {key: value for key, value in processor.to_dict().items() if not key.endswith(("processor_type", "processor_class"))}
-    _, made_height, made_width = _ask(processor, Image.new("RGB", (96, 64))).shape
+    _, made_height, made_width = ask(processor, Image.new("RGB", (96, 64))).shape
     sizes: dict[str, dict[str, int]] = {}
     for key in ("size", "crop_size"):
         value = settings.get(key)
@@ -88,7 +88,7 @@ def scaled(processor: Any, height: int, width: int) -> Any:
     return type(processor)(**{**settings, **sizes})
 
 
-def _ask(processor: Any, picture: Image.Image) -> Pixels:
+def ask(processor: Any, picture: Image.Image) -> Pixels:
     """Return what a processor makes of one picture: [channels, height, width]."""
     pixels: Pixels = np.asarray(processor(picture, return_tensors="pt")["pixel_values"][0], dtype=np.float32)
     if pixels.ndim != 3:

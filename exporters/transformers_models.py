@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import torch
+from PIL import Image
 from torch import nn
 
 from exportweb.card import ImageInput
@@ -89,6 +92,14 @@ def labels(model: Any) -> tuple[str, ...] | None:
     """Return the names of a model's classes, None where nobody gave them any."""
     names = [str(model.config.id2label[i]) for i in sorted(model.config.id2label, key=int)]
     return None if names == [f"LABEL_{i}" for i in range(len(names))] else tuple(names)
+
+
+def transform(model: nn.Module) -> Callable[[Image.Image], torch.Tensor] | None:
+    """Return what the image processor beside the model's weights does, of an RGB image to float32 [channels, height, width]; None if there
+    is none.
+    """
+    processor = beside(model)
+    return None if processor is None else lambda image: torch.tensor(transformers_input.ask(processor, image))
 
 
 def create(name: str, *, checkpoint: Path | None, pretrained: bool) -> nn.Module:

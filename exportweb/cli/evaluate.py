@@ -123,7 +123,7 @@ def _shown(result: Evaluation) -> str:
         return "\n".join([*lines, table(rows, right=[1])])
     columns = [("", "served", against.model), *((name, value, f"{against.metrics[name]:.4f}") for name, value in rows)]
     agreement = ", ".join(f"{name} {value:.4g}" for name, value in against.agreement.items())
-    return "\n".join([*lines, table(columns, right=[1, 2]), f"{agreement}; images prepared by {against.prepared} code"])
+    return "\n".join([*lines, table(columns, right=[1, 2]), f"{agreement}; images prepared by {against.prepared}"])
 
 
 def _name_unreadable(result: Evaluation) -> None:
