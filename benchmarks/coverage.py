@@ -38,6 +38,7 @@ A row without **bold** words holds.
   worst `max|ONNX - PyTorch| / max|PyTorch|`; up to 1e-3 is the same answer.
 - *attach, version*: seconds to export and prove the graph, and to write and check a version, on two busy cores: orders of magnitude.
 """
+BY_HAND = "\n## detectron2\n"  # from here on the page is written by hand
 COLUMNS = ("model", "format", "MB", "refresh", "weights", "unused", "tied", "1, 2, 5", "attach, s", "version, s")
 
 TIMM = "## timm\n\nThe model with the fewest parameters of each of timm's architectures."
@@ -199,6 +200,9 @@ def write(rows: dict[str, str]) -> None:
         held = sum("**" not in line for line in here)
         text += f"\n{heading} **{held} of {len(specs)}** export to ONNX with a batch of any size and are refreshed by name.\n\n"
         text += "\n".join([f"| {' | '.join(COLUMNS)} |", "| --- " * len(COLUMNS) + "|", *here]) + "\n"
+    before = TABLE.read_text("utf-8") if TABLE.exists() else ""
+    if BY_HAND in before:
+        text += before[before.index(BY_HAND) :]
     TABLE.write_text(text, "utf-8")
 
 
@@ -214,7 +218,7 @@ def main() -> None:
         print(json.dumps(one(options.one)))
         return
     if options.fresh:
-        TABLE.unlink(missing_ok=True)
+        write({})
     listed = [spec for specs in sections().values() for spec in specs]
     held = {spec for spec, line in read().items() if "**" not in line}
     for spec in options.models or [spec for spec in listed if spec not in held]:

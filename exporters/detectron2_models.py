@@ -70,7 +70,7 @@ def _task(model: Any, known: Settings) -> dict[str, Any]:
             "outputs": boxes,
             "labels": ("object",),
             "wrap": Detectron2Proposals,
-            "sample": _OBJECTS,
+            "sample": _sample(model),
         }
     roles, task, card = [*_DETECTED], "object-detection", {}
     heads: Any = getattr(model, "roi_heads", None)
@@ -92,7 +92,7 @@ def _task(model: Any, known: Settings) -> dict[str, Any]:
         "outputs": tuple(Output(name=role, role=role) for role in roles),
         "labels": known.things,
         "wrap": functools.partial(Detectron2Detector, roles=tuple(roles)),
-        "sample": _OBJECTS,
+        "sample": _sample(model),
         "card": card,
     }
 
@@ -114,6 +114,12 @@ def _stuff(model: Any, known: Settings) -> tuple[str, ...]:
     if known.stuff is not None and len(known.stuff) == count:
         return known.stuff
     return ("things", *(f"stuff_{i}" for i in range(1, count)))
+
+
+def _sample(model: Any) -> tuple[int, int]:
+    """Return (height, width) of images to try a detector on, no larger than the square that some pad them to."""
+    square = int((model.backbone.padding_constraints or {}).get("square_size", 0)) or max(_OBJECTS)
+    return min(_OBJECTS[0], square), min(_OBJECTS[1], square)
 
 
 def _image(model: Any, known: Settings) -> ImageInput:

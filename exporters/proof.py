@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from exportweb.errors import ArtifactError
 from exportweb.exporters import golden
 from exportweb.exporters.image_model import Detector, Outputs
 from exportweb.exporters.template import Template
@@ -82,10 +83,14 @@ def _retraced(graph: Traced, snapshot: Snapshot) -> str | None:
     upended = [] if graph.description.input.height else [np.ascontiguousarray(graph.sample.swapaxes(1, 2))]
     for sample in (graph.sample, *upended):
         image = torch.from_numpy(sample)
+        size = f"{sample.shape[1]} x {sample.shape[2]} pixels"
         with graph.twin.relaxed(image) if isinstance(graph.twin, Detector) else contextlib.nullcontext():
-            off = golden.disagreement(graph.answer(snapshot, sample), graph.eager(sample), tolerance=graph.tolerance)
+            try:
+                got = graph.answer(snapshot, sample)
+            except (ArtifactError, RuntimeError):  # the latter of TorchScript
+                return f"the graph can't be run on an image of {size}"
+            off = golden.disagreement(got, graph.eager(sample), tolerance=graph.tolerance)
         if off is not None:
-            size = f"{sample.shape[1]} x {sample.shape[2]} pixels"
             return f"with other weights in it, the graph's answers to an image of {size} are not PyTorch's: {off}"
     return None
 

@@ -13,7 +13,7 @@ from PIL import Image
 pytest.importorskip("detectron2")
 
 from detectors import picture
-from detectron2s import build, by_role, config, mask, predicted, served_by_role, stir
+from detectron2s import build, by_role, config, lazy, mask, predicted, served_by_role, stir
 from exportweb.errors import ExportError
 from exportweb.exporters import detectron2_models
 from exportweb.exporters.detectron2_config import configure
@@ -36,9 +36,9 @@ OBJECTS = {
 }
 
 
-def publish(cfg, path):
+def publish(cfg, path, model=None):
     """Export a model, give it other weights, publish these; return the model and what serves it."""
-    model = build(cfg)
+    model = model or build(cfg)
     configure(model, cfg)
     exporter = Exporter(model)
     stir(model, seed=5)
@@ -68,6 +68,17 @@ def test_objects_are_served_as_detectron2_finds_them(tmp_path, name):
         got = served_by_role(served.predict(png(image), threshold=0.0), served.card)
         assert len(expected["scores"]) > 5
         assert matching.difference(expected, got, tolerance=1e-3) is None
+
+
+def test_a_model_of_a_lazy_config_too(tmp_path):
+    cfg, fcos = lazy("COCO-Detection/fcos_R_50_FPN_1x.py")
+    model, served = publish(cfg, tmp_path / "version.onnx", fcos)
+    assert (served.card.task, served.card.labels[0], served.card.input.color) == ("object-detection", "person", "BGR")
+    image = picture(100, 130)[0]
+    expected = by_role(predicted(config("COCO-Detection/retinanet_R_50_FPN_1x.yaml"), model, image)["instances"])  # of the same size
+    assert len(expected["scores"]) > 5
+    got = served_by_role(served.predict(png(image), threshold=0.0), served.card)
+    assert matching.difference(expected, got, tolerance=1e-3) is None
 
 
 class Bessel(torch.nn.Module):

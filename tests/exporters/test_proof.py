@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
 from exportweb.exporters.beside import Beside
@@ -132,3 +133,20 @@ def test_a_forgotten_use_is_found_however_small_the_answers():
             return super().forward(x) * self.scale * second * 1e-6
 
     assert reason(Whispers()).startswith("with other weights in it, the graph's answers were ")
+
+
+def test_a_graph_that_holds_for_one_size_of_images_alone_does_not_hold():
+    pytest.importorskip("torchvision")
+    from detectors import mask_rcnn
+
+    class Fixed(torch.nn.Module):
+        def forward(self, x):
+            return x + torch.zeros([int(side) for side in x.shape])
+
+    model = mask_rcnn(threshold=0.0)
+    model.backbone.append(Fixed())
+    weights = Weights(model)
+    snapshot = Snapshot(weights)
+    snapshot.take(weights)
+    traced = Graph(model, weights, describe(model, Hints()), Beside())
+    assert disprove(traced, snapshot) == "the graph can't be run on an image of 64 x 320 pixels"

@@ -6,6 +6,7 @@ import base64
 import contextlib
 import io
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,20 @@ def config(name: str, *overrides: Any) -> Any:
     cfg.DATASETS.TRAIN = cfg.DATASETS.TEST = ()
     cfg.merge_from_list(list(overrides))
     return cfg
+
+
+def lazy(name: str) -> tuple[Any, nn.Module]:
+    """A LazyConfig of the zoo, for pictures as small as those of `config`, and its model with random weights."""
+    import detectron2
+    from detectron2.config import LazyConfig, instantiate
+
+    cfg = LazyConfig.load(str(Path(detectron2.__file__).parent / "model_zoo" / "configs" / name))
+    resize = cfg.dataloader.test.mapper.augmentations[0]
+    resize.short_edge_length, resize.max_size = 96, 160
+    torch.manual_seed(0)
+    model = instantiate(cfg.model).eval()
+    stir(model, seed=0)
+    return cfg, model
 
 
 # How far a layer's answers spread, by the end of its name: as in a model that was trained, scores differ and boxes move a little.
