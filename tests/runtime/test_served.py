@@ -358,8 +358,10 @@ def test_close_finishes_what_was_accepted(tmp_path: Path, artifacts: Artifacts, 
     assert all(each.done() and each.result().version == 1 for each in answers)
     with pytest.raises(Overloaded):
         served.later(picture())
-    names = {thread.name for thread in threading.enumerate()}
-    assert not any(name.startswith(("exportweb-worker", "exportweb-builder")) for name in names)
+    for thread in threading.enumerate():
+        if thread.name.startswith(("exportweb-worker", "exportweb-builder")):
+            thread.join(WAIT)
+            assert not thread.is_alive()
 
 
 def test_close_before_anything_was_loaded(store: Store, serve_model: Serve) -> None:
