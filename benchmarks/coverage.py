@@ -1,4 +1,4 @@
-"""What exports: timm's architectures, torchvision's and transformers' classifiers, each in a process of its own, into docs/coverage.md.
+"""What exports: timm's architectures, torchvision's and transformers' models, each in a process of its own, into docs/coverage.md.
 
 A row holds when the ONNX file answers batches of 1, 2 and 5 as the model itself does after all its weights have changed, with every weight
 that matters in the file under its own name. Rows of the table that hold are kept; the others, and models that are named, are tried again.
@@ -19,6 +19,8 @@ import tempfile
 import time
 from pathlib import Path
 from typing import Any
+
+import finders
 
 HERE = Path(__file__).parent
 TABLE = HERE.parent / "docs" / "coverage.md"
@@ -81,6 +83,7 @@ def sections() -> dict[str, list[str]]:
         TIMM: ["timm/" + line.split()[1] for line in lines if not line.startswith("#")],
         TORCHVISION: [f"torchvision/{name}" for name in TORCHVISION_MODELS],
         TRANSFORMERS: [f"transformers/{name}" for name in TRANSFORMERS_MODELS],
+        finders.HEADING: finders.SPECS,
     }
 
 
@@ -168,7 +171,9 @@ def row(spec: str, timeout: int) -> str:
         found = {"error": (done.stderr.strip().splitlines() or ["it said nothing"])[-1]}
     else:
         found = json.loads(lines[-1])
-    if "error" in found:
+    if spec in finders.SPECS:
+        cells = finders.cells(found)
+    elif "error" in found:
         cells = ["**none**", "", f"**{found['error'][:200].replace('|', '/')}**", "", "", "", "", "", ""]
     else:
         cells = [
@@ -198,8 +203,9 @@ def write(rows: dict[str, str]) -> None:
     for heading, specs in sections().items():
         here = [rows[spec] for spec in specs if spec in rows]
         held = sum("**" not in line for line in here)
-        text += f"\n{heading} **{held} of {len(specs)}** export to ONNX with a batch of any size and are refreshed by name.\n\n"
-        text += "\n".join([f"| {' | '.join(COLUMNS)} |", "| --- " * len(COLUMNS) + "|", *here]) + "\n"
+        how, columns = (" with a batch of any size", COLUMNS) if specs != finders.SPECS else ("", finders.COLUMNS)
+        text += f"\n{heading} **{held} of {len(specs)}** export to ONNX{how} and are refreshed by name.\n\n"
+        text += "\n".join([f"| {' | '.join(columns)} |", "| --- " * len(columns) + "|", *here]) + "\n"
     before = TABLE.read_text("utf-8") if TABLE.exists() else ""
     if BY_HAND in before:
         text += before[before.index(BY_HAND) :]
@@ -215,7 +221,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.one:
         resource.setrlimit(resource.RLIMIT_CPU, (options.timeout, resource.RLIM_INFINITY))
-        print(json.dumps(one(options.one)))
+        print(json.dumps((finders.one if options.one in finders.SPECS else one)(options.one)))
         return
     if options.fresh:
         write({})
