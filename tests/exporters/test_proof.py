@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from exportweb.errors import ExportError
 from exportweb.exporters.beside import Beside
 from exportweb.exporters.exporter import Graph
 from exportweb.exporters.frameworks import Hints, describe
@@ -150,3 +151,25 @@ def test_a_graph_that_holds_for_one_size_of_images_alone_does_not_hold():
     snapshot.take(weights)
     traced = Graph(model, weights, describe(model, Hints()), Beside())
     assert disprove(traced, snapshot) == "the graph can't be run on an image of 64 x 320 pixels"
+
+
+def test_a_segmenter_for_any_size_whose_graph_holds_for_one_is_refused():
+    pytest.importorskip("torchvision")
+    from segmenters import fcn
+
+    class Scaled(torch.nn.Module):
+        """Divides by a height that a trace takes for a constant."""
+
+        def forward(self, features):
+            return {name: x / int(x.shape[2]) for name, x in features.items()}
+
+    model = fcn()
+    model.backbone = torch.nn.Sequential(model.backbone, Scaled())
+    weights = Weights(model)
+    snapshot = Snapshot(weights)
+    snapshot.take(weights)
+    traced = Graph(model, weights, describe(model, Hints()), Beside())
+    with pytest.raises(
+        ExportError, match=r"Images of FCN may have any size, but its graph, traced with .* doesn't hold for .* example=images"
+    ):
+        disprove(traced, snapshot)
