@@ -352,16 +352,16 @@ def test_a_listener_can_leave_and_may_fail(store: Store, artifacts: Artifacts, s
 
 
 def test_close_finishes_what_was_accepted(tmp_path: Path, artifacts: Artifacts, serve_model: Serve, picture: Picture) -> None:
+    before = set(threading.enumerate())
     served = serve_model(artifacts.write(tmp_path / "model.onnx"))
     answers = [served.later(picture()) for _ in range(20)]
     served.model.close(grace=WAIT)
     assert all(each.done() and each.result().version == 1 for each in answers)
     with pytest.raises(Overloaded):
         served.later(picture())
-    for thread in threading.enumerate():
-        if thread.name.startswith(("exportweb-worker", "exportweb-builder")):
-            thread.join(WAIT)
-            assert not thread.is_alive()
+    for thread in set(threading.enumerate()) - before:
+        thread.join(WAIT)
+        assert not thread.is_alive()
 
 
 def test_close_before_anything_was_loaded(store: Store, serve_model: Serve) -> None:
