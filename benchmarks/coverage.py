@@ -113,7 +113,6 @@ def one(spec: str) -> dict[str, Any]:
     from exportweb.exporters import golden
     from exportweb.exporters.exporter import Exporter
     from exportweb.exporters.image_model import ImageModel
-    from exportweb.exporters.weights import Snapshot
     from exportweb.runtime.session import OnnxSession
 
     torch.manual_seed(0)
@@ -128,11 +127,8 @@ def one(spec: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "version.onnx"
         start = time.perf_counter()
-        graph = exporter.current_graph()
-        snapshot = Snapshot(exporter.weights)
-        snapshot.take(exporter.weights)
         with path.open("wb") as file:
-            graph.write(file, snapshot, exporter.card(graph))
+            exporter.write(file)
         version = time.perf_counter() - start
         size, session = path.stat().st_size / 1e6, OnnxSession(path, device="cpu")
         # The model itself answers, not the copy that was exported.
@@ -144,6 +140,7 @@ def one(spec: str) -> dict[str, Any]:
             with torch.no_grad():
                 expected = itself(torch.from_numpy(images)).numpy()
             worst = max(worst, float(np.abs(session.run({"image": images})["logits"] - expected).max() / np.abs(expected).max()))
+    graph = exporter.graph
     floating = {name: i for name, i in graph.names.items() if exporter.weights.tensors[i].is_floating_point()}
     tied = [i for i in floating.values() if list(floating.values()).count(i) > 1]
     return {

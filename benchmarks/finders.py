@@ -24,15 +24,8 @@ _DETR = {
     **{"encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "num_queries": 20, "use_timm_backbone": False, "backbone": None},
 }
 _RT_DETR = {
-    **{
-        "d_model": 32,
-        "encoder_hidden_dim": 32,
-        "encoder_ffn_dim": 32,
-        "encoder_attention_heads": 2,
-        "decoder_ffn_dim": 32,
-        "num_queries": 20,
-    },
-    **{"encoder_in_channels": [16, 32, 32], "decoder_in_channels": [32, 32, 32], "decoder_attention_heads": 2, "decoder_layers": 2},
+    **{"d_model": 32, "encoder_hidden_dim": 32, "encoder_ffn_dim": 32, "encoder_attention_heads": 2, "encoder_in_channels": [16, 32, 32]},
+    **{"decoder_ffn_dim": 32, "decoder_attention_heads": 2, "decoder_layers": 2, "decoder_in_channels": [32, 32, 32], "num_queries": 20},
 }
 _SEGFORMER = {"depths": [1, 1, 1, 1], "hidden_sizes": [8, 16, 24, 32], "num_attention_heads": [1, 1, 2, 2], "decoder_hidden_size": 16}
 TRANSFORMERS: dict[str, tuple[str, dict[str, Any], list[str]]] = {
@@ -74,7 +67,6 @@ def one(spec: str) -> dict[str, Any]:
 
     from exportweb.exporters import golden
     from exportweb.exporters.exporter import Exporter
-    from exportweb.exporters.weights import Snapshot
     from exportweb.runtime.predictor import Predictor
 
     torch.manual_seed(0)
@@ -88,14 +80,11 @@ def one(spec: str) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "version.onnx"
         start = time.perf_counter()
-        graph = exporter.current_graph()
-        snapshot = Snapshot(exporter.weights)
-        snapshot.take(exporter.weights)
         with path.open("wb") as file:
-            graph.write(file, snapshot, exporter.card(graph))
+            exporter.write(file)
         version = time.perf_counter() - start
         predictor = Predictor.load(path, device="cpu")
-        itself = graph.wrap(model.eval())  # the model, not the copy that was exported
+        itself = exporter.graph.wrap(model.eval())  # the model, not the copy that was exported
         far, served, objects = [], True, 0
         for size in SIZES:
             small = np.random.default_rng(size[0]).integers(0, 256, (9, 9, 3), dtype=np.uint8)
@@ -104,26 +93,26 @@ def one(spec: str) -> dict[str, Any]:
             prepared = predictor.prepare(file_.getvalue())
             (row,) = predictor.infer([prepared])
             image = prepared.arrays["image"][None]
-            expected = golden.eager(itself, image, graph.outputs)
+            expected = golden.eager(itself, image, exporter.graph.outputs)
             if "semantic" in expected:
                 want, got = expected["semantic"], row["semantic"][None]
                 far.append(np.abs(got - want).max() / np.abs(want).max())
                 regions = predictor.predict(file_.getvalue(), format="coco", masks="rle")["annotations"]
                 served &= sum(region["area"] for region in regions) == size[0] * size[1]
                 continue
-            if graph.description.batch:
+            if exporter.description.batch:
                 expected = {name: array[0] for name, array in expected.items()}
             off = golden.disagreement(row, expected)
             if off is not None:
                 raise SystemExit(f"{spec}: {off}")
             boxes, scores = _distances(expected, row)
             far += [boxes / max(image.shape[1:3]), scores]
-            answer = predictor.predict(file_.getvalue(), threshold=0.0, **({"masks": "none"} if "masks" in graph.outputs else {}))
+            answer = predictor.predict(file_.getvalue(), threshold=0.0, **({"masks": "none"} if "masks" in exporter.graph.outputs else {}))
             objects += len(expected["scores"])
             served &= abs(len(answer) - len(expected["scores"])) <= 0.05 * len(expected["scores"])
         size_ = path.stat().st_size / 1e6
     return {
-        **{"mb": size_, "whole": graph.whole, "attach": attach, "version": version},
+        **{"mb": size_, "whole": exporter.graph.whole, "attach": attach, "version": version},
         **{"objects": objects, "worst": float(max(far)), "served": bool(served)},
     }
 

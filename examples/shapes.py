@@ -19,12 +19,13 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 from torch import nn
+from torchmetrics.detection import MeanAveragePrecision
 from torchvision.models.detection import MaskRCNN
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
-from torchvision.ops import MultiScaleRoIAlign, box_iou, masks_to_boxes
+from torchvision.ops import MultiScaleRoIAlign, masks_to_boxes
 
 from exportweb import export_hook
 
@@ -93,33 +94,6 @@ def draw(random: np.random.Generator) -> Sample:
     return image, {"boxes": masks_to_boxes(tensor), "labels": torch.tensor(labels), "masks": tensor.to(torch.uint8)}
 
 
-def map50(found: list[dict[str, torch.Tensor]], wanted: list[dict[str, torch.Tensor]]) -> float:
-    """Mean over the classes of the average precision at an overlap of 0.5: the area under precision, made to fall, over recall.
-
-    Of each class the best detections come first, and each object counts once, as in PASCAL VOC since 2010.
-    """
-    values = []
-    for label in range(1, 1 + len(LABELS)):
-        hits, objects = [], 0
-        for got, want in zip(found, wanted, strict=True):
-            here, there = got["labels"] == label, want["labels"] == label
-            objects += int(there.sum())
-            free = torch.ones(int(there.sum()), dtype=torch.bool)
-            for score, overlaps in zip(got["scores"][here], box_iou(got["boxes"][here], want["boxes"][there]), strict=True):
-                best = (overlaps * free).max(dim=0) if len(free) else None
-                hit = best is not None and bool(best.values >= 0.5)
-                if best is not None and hit:
-                    free[best.indices] = False
-                hits.append((float(score), hit))
-        if not objects:
-            continue
-        right = np.array([hit for _, hit in sorted(hits, key=lambda each: -each[0])], bool)
-        precision = right.cumsum() / np.arange(1, len(right) + 1)
-        falling = np.maximum.accumulate(precision[::-1])[::-1]
-        values.append(float(falling[right].sum()) / objects)
-    return sum(values) / len(values)
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--epochs", type=int, default=15)
@@ -156,10 +130,12 @@ def main() -> None:
             schedule.step()
         model.eval()
         with torch.no_grad():
-            found = [model([image])[0] for image, _ in held_out]
-        precision = map50(found, [target for _, target in held_out])
-        print(f"epoch {epoch + 1}: loss {loss:.3f}, map50 {precision:.3f}", flush=True)
-        hook.step(loss=loss, map50=precision)
+            precision = MeanAveragePrecision(iou_thresholds=[0.5])
+            for image, target in held_out:
+                precision.update(model([image]), [target])
+            map50 = precision.compute()["map_50"]
+        print(f"epoch {epoch + 1}: loss {loss:.3f}, map50 {map50:.3f}", flush=True)
+        hook.step(loss=loss, map50=map50)
 
     hook.wait()  # the page stays up until Ctrl-C
 

@@ -187,6 +187,14 @@ class Exporter:
             precision=Precision(name="fp16") if self.fp16 else None,
         ).replace(**self.description.card)
 
+    def write(
+        self, file: BinaryIO, *, epoch: int | None = None, step: int | None = None, metrics: Mapping[str, float] | None = None
+    ) -> Card:
+        """Write a version of the model as it is now, as `Traced.write` does; return its card."""
+        graph, snapshot = self.current_graph(), Snapshot(self.weights)
+        snapshot.take(self.weights)
+        return graph.write(file, snapshot, self.card(graph, epoch=epoch, step=step, metrics=metrics))
+
     def _trace(self) -> Traced:
         """Trace the model as ONNX, or as TorchScript where that alone answers and is refreshed as it should be."""
         snapshot = Snapshot(self.weights)

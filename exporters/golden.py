@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from exportweb.card import ROLES, Golden, ImageInput
+from exportweb.card import ROLES, UNSAMPLED, Golden, ImageInput
 from exportweb.exporters.image_model import Outputs
 from exportweb.exporters.unwrap import forget_caches
 from exportweb.runtime import matching
@@ -16,7 +16,6 @@ from exportweb.runtime.tensors import encode
 
 TOLERANCE = 1e-3
 _BLOCKS = 12
-_LARGE = frozenset(("masks", "image-masks", "keypoint-heatmaps"))
 
 
 def mosaic(image: ImageInput, *, batch: int = 1, size: tuple[int, int] | None = None) -> np.ndarray:
@@ -46,7 +45,7 @@ def eager(twin: nn.Module, image: np.ndarray, outputs: Sequence[str]) -> Outputs
 
 def golden(image: np.ndarray, answer: Outputs, *, tolerance: float = TOLERANCE) -> Golden:
     """Pack an input batch and its outputs for the card, without what is too large for that: a picture for each object."""
-    outputs = {name: encode(array) for name, array in answer.items() if name not in _LARGE}
+    outputs = {name: encode(array) for name, array in answer.items() if name not in UNSAMPLED}
     return Golden(inputs={"image": encode(image)}, outputs=outputs, tolerance=tolerance)
 
 

@@ -42,8 +42,7 @@ def disprove(graph: Traced, snapshot: Snapshot) -> str | None:
     batch = np.repeat(graph.sample, 3, axis=0)
     batch[1] = 255 - batch[1]
     batch[2] = batch[2][::-1]
-    if not graph.description.input.height:
-        _any_size(graph, snapshot, np.ascontiguousarray(batch.swapaxes(1, 2)))
+    _any_size(graph, snapshot, batch)
     # Before anything else is changed: does a weight that isn't in the graph matter?
     before = graph.eager(batch)
     missing = [name for name, i in graph.names.items() if name in graph.template.missing and snapshot.tensors[i].is_floating_point()]
@@ -74,41 +73,42 @@ def disprove(graph: Traced, snapshot: Snapshot) -> str | None:
     return None
 
 
-def _any_size(graph: Traced, snapshot: Snapshot, batch: np.ndarray) -> None:
-    """Raise `ExportError` unless a graph for images of any size answers a batch of a size that was not traced as PyTorch does."""
-    try:
-        off = golden.disagreement(graph.answer(snapshot, batch), graph.eager(batch), tolerance=graph.tolerance)
-    except ArtifactError as error:
-        off = str(error)
+def _any_size(graph: Traced, snapshot: Snapshot, images: np.ndarray) -> None:
+    """Raise `ExportError` unless a graph for images of any size answers some of a size that was not traced as PyTorch does."""
+    if graph.description.input.height:
+        return
+    upended = np.ascontiguousarray(images.swapaxes(1, 2))
+    off = _off(graph, snapshot, upended)
     if off is not None:
-        traced, other = (f"{sample.shape[1]} x {sample.shape[2]}" for sample in (graph.sample, batch))
+        traced, other = (f"{each.shape[1]} x {each.shape[2]}" for each in (images, upended))
         raise ExportError(
             f"Images of {graph.description.architecture} may have any size, but its graph, traced with {traced} pixels, doesn't hold for "
-            f"{other}: {off} Say one size for all: example=images."
+            f"{other}: {off}. If one size will do, show images of that size, where such a model takes that: example=images."
         )
+
+
+def _off(graph: Traced, snapshot: Snapshot, images: np.ndarray) -> str | None:
+    """Return how the graph's answer to images in which something is found differs from PyTorch's; None if it doesn't."""
+    with graph.twin.relaxed(torch.from_numpy(images)) if isinstance(graph.twin, Detector) else contextlib.nullcontext():
+        try:
+            got = graph.answer(snapshot, images)
+        except (ArtifactError, RuntimeError):  # the latter of TorchScript
+            return "it can't be run"
+        return golden.disagreement(got, graph.eager(images), tolerance=graph.tolerance)
 
 
 def _retraced(graph: Traced, snapshot: Snapshot) -> str | None:
     """Trace the model again with other weights: the graph has to be the same to the byte but for those. And they have to be followed.
 
-    Objects come and go with the weights, so their places and scores show only roughly whether each weight is in use. Where images may have
-    any size, one is asked about that was not traced.
+    Objects come and go with the weights, so their places and scores show only roughly whether each weight is in use.
     """
     _perturb(snapshot, set(graph.names.values()))
     if not graph.retraced(snapshot):
         return "traced again with other weights, it is another graph"
-    upended = [] if graph.description.input.height else [np.ascontiguousarray(graph.sample.swapaxes(1, 2))]
-    for sample in (graph.sample, *upended):
-        image = torch.from_numpy(sample)
-        size = f"{sample.shape[1]} x {sample.shape[2]} pixels"
-        with graph.twin.relaxed(image) if isinstance(graph.twin, Detector) else contextlib.nullcontext():
-            try:
-                got = graph.answer(snapshot, sample)
-            except (ArtifactError, RuntimeError):  # the latter of TorchScript
-                return f"the graph can't be run on an image of {size}"
-            off = golden.disagreement(got, graph.eager(sample), tolerance=graph.tolerance)
-        if off is not None:
-            return f"with other weights in it, the graph's answers to an image of {size} are not PyTorch's: {off}"
+    off = _off(graph, snapshot, graph.sample)
+    if off is not None:
+        return f"with other weights in it, the graph's answers are not PyTorch's: {off}"
+    _any_size(graph, snapshot, graph.sample)
     return None
 
 

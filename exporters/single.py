@@ -6,7 +6,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Literal
 
 import torch
 from torch import nn
@@ -17,7 +17,6 @@ from exportweb.exporters import frameworks, named, torch_modules
 from exportweb.exporters.exporter import Exporter, Graph
 from exportweb.exporters.frameworks import Hints
 from exportweb.exporters.precision import TOLERANCE, check, convert
-from exportweb.exporters.weights import Snapshot
 
 
 def export(
@@ -51,18 +50,11 @@ def export(
             return convert(whole, path, precision=precision, calibrate=calibrate, tolerance=tolerance)
     hints = Hints(example, None if mean is None else tuple(mean), None if std is None else tuple(std))
     exporter = Exporter(model, name=name, task=task, labels=labels, hints=hints)
-    graph = exporter.current_graph()
-    snapshot = Snapshot(exporter.weights)
-    snapshot.take(exporter.weights)
-
-    def write(file: BinaryIO) -> None:
-        graph.write(file, snapshot, exporter.card(graph))
-
     target = Path(path)
-    if graph.fallback is not None and target.suffix == Graph.suffix:
-        target = target.with_suffix(graph.suffix)
+    if exporter.graph.fallback is not None and target.suffix == Graph.suffix:
+        target = target.with_suffix(exporter.graph.suffix)
     target.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(target, write)
+    replace_file(target, exporter.write)
     return target
 
 

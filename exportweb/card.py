@@ -84,6 +84,10 @@ with another in front answers for a batch. ``"tensor"``, any array of a model th
 """
 
 
+UNSAMPLED = frozenset({"masks", "image-masks", "keypoint-heatmaps"})
+"""Roles of outputs that exportweb puts into no golden sample: a picture for each object is too large for a card."""
+
+
 class TensorInput(msgspec.Struct, frozen=True, kw_only=True):
     """An array that the graph takes as it is: its name there, its dtype (NumPy's name, ``"bfloat16"`` or ``"string"``), and its shape,
     None for each side that may have any length.

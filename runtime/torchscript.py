@@ -16,15 +16,13 @@ from typing import Any
 
 import numpy as np
 
-from exportweb.card import ROLES, Card, ImageInput
+from exportweb.card import ROLES, UNSAMPLED, Card, ImageInput
 from exportweb.errors import ArtifactError, CardError, DeviceError
 from exportweb.runtime import tensors
 from exportweb.runtime.cpus import usable_cpus
 from exportweb.runtime.session import Array, Port, parse_device
 
 log = logging.getLogger(__name__)
-
-_LARGE = frozenset(("masks", "image-masks", "keypoint-heatmaps"))  # roles of outputs that no golden sample holds
 
 
 class TorchScriptSession:
@@ -123,7 +121,9 @@ def _ports(card: Card) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
     if golden is None:
         raise CardError("The card has no golden sample; without one nothing says what shapes a TorchScript module answers with.")
     names = [image.name] if image else [spec.name for spec in card.inputs]
-    unsaid = {output.name: Port(output.name, "float32", (None,) * ROLES[output.role]) for output in card.outputs if output.role in _LARGE}
+    unsaid = {
+        output.name: Port(output.name, "float32", (None,) * ROLES[output.role]) for output in card.outputs if output.role in UNSAMPLED
+    }
     missing = (set(names) - set(golden.inputs)) | ({output.name for output in card.outputs} - set(golden.outputs) - set(unsaid))
     if missing:
         raise CardError(

@@ -19,7 +19,6 @@ from exportweb.exporters import detectron2_models
 from exportweb.exporters.detectron2_config import configure
 from exportweb.exporters.exporter import Exporter
 from exportweb.exporters.frameworks import Hints, describe
-from exportweb.exporters.weights import Snapshot
 from exportweb.runtime import Predictor, matching
 
 MASK = "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml"
@@ -42,11 +41,9 @@ def publish(cfg, path, model=None):
     configure(model, cfg)
     exporter = Exporter(model)
     stir(model, seed=5)
-    graph, snapshot = exporter.current_graph(), Snapshot(exporter.weights)
-    assert graph.whole is None  # they are put in by name, which was proved
-    snapshot.take(exporter.weights)
+    assert exporter.graph.whole is None  # they are put in by name, which was proved
     with path.open("wb") as file:
-        graph.write(file, snapshot, exporter.card(graph))
+        exporter.write(file)
     return model, Predictor.load(path, device="cpu", threads=1)
 
 
@@ -96,11 +93,9 @@ def test_what_has_no_onnx_becomes_torchscript_that_runs_without_detectron2(tmp_p
     exporter = Exporter(model)
     assert exporter.graph.whole is None and exporter.graph.template.missing == set()
     stir(model, seed=5)
-    graph, snapshot = exporter.current_graph(), Snapshot(exporter.weights)
-    snapshot.take(exporter.weights)
     path = tmp_path / "version.torchscript"
     with path.open("wb") as file:
-        card = graph.write(file, snapshot, exporter.card(graph))
+        card = exporter.write(file)
     assert "bessel_j1" in card.fallback
     answers = tmp_path / "answers.json"
     image = picture(100, 130)[0]

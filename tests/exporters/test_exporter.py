@@ -20,11 +20,8 @@ from models import LABELS, Tiny, batches, example, train_round
 
 def write(exporter: Exporter, path, **facts):
     """Write a version of the model as it is now; return its card."""
-    graph = exporter.current_graph()
-    snapshot = Snapshot(exporter.weights)
-    snapshot.take(exporter.weights)
     with path.open("wb") as file:
-        graph.write(file, snapshot, exporter.card(graph, **facts))
+        exporter.write(file, **facts)
     return artifact.read(path).card
 
 

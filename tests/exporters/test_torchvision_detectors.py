@@ -15,7 +15,6 @@ from exportweb.exporters import torchvision_detectors
 from exportweb.exporters.exporter import Exporter
 from exportweb.exporters.frameworks import Hints, describe
 from exportweb.exporters.golden import disagreement
-from exportweb.exporters.weights import Snapshot
 from exportweb.runtime.session import OnnxSession
 
 SIZES = ((64, 64), (100, 130), (57, 200), (141, 60))  # none of them traced
@@ -23,10 +22,8 @@ SIZES = ((64, 64), (100, 130), (57, 200), (141, 60))  # none of them traced
 
 def write(exporter, path):
     """Publish the model as it is now; return its session and card."""
-    graph, snapshot = exporter.current_graph(), Snapshot(exporter.weights)
-    snapshot.take(exporter.weights)
     with path.open("wb") as file:
-        card = graph.write(file, snapshot, exporter.card(graph))
+        card = exporter.write(file)
     return OnnxSession(path, device="cpu"), card
 
 

@@ -16,7 +16,6 @@ from exportweb.errors import ExportError
 from exportweb.exporters import torchvision_segmenters
 from exportweb.exporters.exporter import Exporter, default_name
 from exportweb.exporters.frameworks import Hints, describe
-from exportweb.exporters.weights import Snapshot
 from exportweb.runtime.predictor import Predictor
 from exportweb.runtime.preprocess import Preprocess
 from segmenters import balance, deeplab, fcn, lraspp
@@ -27,10 +26,8 @@ LABELS = ["sky", "grass", "road", "car"]
 
 def write(exporter, path):
     """Publish the model as it is now; return a predictor of it."""
-    graph, snapshot = exporter.current_graph(), Snapshot(exporter.weights)
-    snapshot.take(exporter.weights)
     with path.open("wb") as file:
-        graph.write(file, snapshot, exporter.card(graph))
+        exporter.write(file)
     return Predictor.load(path, device="cpu")
 
 

@@ -15,7 +15,6 @@ from exportweb.exporters import transformers_detectors, transformers_models
 from exportweb.exporters.exporter import Exporter
 from exportweb.exporters.frameworks import Hints, adapter, describe
 from exportweb.exporters.golden import disagreement
-from exportweb.exporters.weights import Snapshot
 from exportweb.runtime.predictor import Predictor
 
 NAMES = {0: "cat", 1: "dog", 2: "bird"}
@@ -58,10 +57,8 @@ def trained(tmp_path_factory):
         model.class_labels_classifier.weight.mul_(5)
         logits = model.eval()(torch.from_numpy(picture(64, 96)).permute(0, 3, 1, 2) / 255).logits
         model.class_labels_classifier.bias.sub_(logits.mean(dim=(0, 1)))
-    graph, snapshot = exporter.current_graph(), Snapshot(exporter.weights)
-    snapshot.take(exporter.weights)
     with (folder / "version.onnx").open("wb") as file:
-        graph.write(file, snapshot, exporter.card(graph))
+        exporter.write(file)
     return model, processor, exporter, Predictor.load(folder / "version.onnx", device="cpu")
 
 

@@ -14,7 +14,6 @@ from detectors import picture, vary
 from exportweb.exporters import transformers_models, transformers_segmenters
 from exportweb.exporters.exporter import Exporter
 from exportweb.exporters.frameworks import Hints, adapter, describe
-from exportweb.exporters.weights import Snapshot
 from exportweb.runtime.predictor import Predictor
 
 NAMES = {0: "sky", 1: "grass", 2: "road"}
@@ -44,10 +43,8 @@ def trained(tmp_path_factory):
         model.eval()
         logits = model(processor(Image.fromarray(picture(64, 96)[0]), return_tensors="pt")["pixel_values"]).logits
         model.decode_head.classifier.bias.sub_(logits.mean(dim=(0, 2, 3)))
-    graph, snapshot = exporter.current_graph(), Snapshot(exporter.weights)
-    snapshot.take(exporter.weights)
     with (folder / "version.onnx").open("wb") as file:
-        graph.write(file, snapshot, exporter.card(graph))
+        exporter.write(file)
     return model, processor, exporter, Predictor.load(folder / "version.onnx", device="cpu")
 
 
