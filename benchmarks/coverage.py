@@ -40,7 +40,7 @@ A row without **bold** words holds.
   worst `max|ONNX - PyTorch| / max|PyTorch|`; up to 1e-3 is the same answer.
 - *attach, version*: seconds to export and prove the graph, and to write and check a version, on two busy cores: orders of magnitude.
 """
-BY_HAND = "\n## detectron2\n"  # from here on the page is written by hand
+THEIRS = "\n## detectron2\n"  # from here on the page is detectron2_models.py's
 COLUMNS = ("model", "format", "MB", "refresh", "weights", "unused", "tied", "1, 2, 5", "attach, s", "version, s")
 
 TIMM = "## timm\n\nThe model with the fewest parameters of each of timm's architectures."
@@ -204,8 +204,8 @@ def write(rows: dict[str, str]) -> None:
         text += f"\n{heading} **{held} of {len(specs)}** export to ONNX{how} and are refreshed by name.\n\n"
         text += "\n".join([f"| {' | '.join(columns)} |", "| --- " * len(columns) + "|", *here]) + "\n"
     before = TABLE.read_text("utf-8") if TABLE.exists() else ""
-    if BY_HAND in before:
-        text += before[before.index(BY_HAND) :]
+    if THEIRS in before:
+        text += before[before.index(THEIRS) :]
     TABLE.write_text(text, "utf-8")
 
 

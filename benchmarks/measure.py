@@ -34,13 +34,13 @@ def ratio(a: Sequence[float], b: Sequence[float]) -> float:
     return statistics.median(x / y for x, y in zip(a, b, strict=True))
 
 
-def table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table in Markdown, and keep it in benchmarks/README.md under its title, in place of the one before."""
+def table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], *, file: Path = TABLES) -> None:
+    """Print a table in Markdown, and keep it in a file under its title, in place of the one before."""
     lines = ["| " + " | ".join(cells) + " |" for cells in (header, ["---"] * len(header), *rows)]
     print(f"\n## {title}\n\n" + "\n".join(lines), flush=True)
-    head, *sections = TABLES.read_text("utf-8").split("\n## ")
+    head, *sections = file.read_text("utf-8").split("\n## ")
     kept = {section.partition("\n")[0]: section.partition("\n")[2].strip() for section in sections}
     notes = [line for line in kept.get(title, "").splitlines() if not line.startswith("|")]
     kept[title] = "\n".join([*notes, *lines] if notes else lines).strip()
     parts = [head.strip(), *(f"## {name}\n\n{body}" for name, body in kept.items())]
-    TABLES.write_text("\n\n".join(parts) + "\n", "utf-8")
+    file.write_text("\n\n".join(parts) + "\n", "utf-8")
