@@ -72,6 +72,8 @@ def command(
     file = artifact_path(path)
     artifact = read_artifact(file)
     if target is not None:
+        if limit is not None:
+            raise click.ClickException("--write puts figures into the card that are those of all images; leave out --limit.")
         check_target(target)
 
     import msgspec

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import BinaryIO
 
 import click
 import msgspec
@@ -12,7 +11,6 @@ import msgspec
 from exportweb import artifact as artifacts
 from exportweb.artifact import Artifact
 from exportweb.atomic import replace_file
-from exportweb.card import Card
 from exportweb.store import SUFFIXES, Store
 
 
@@ -44,13 +42,8 @@ def write_metrics(artifact: Artifact, metrics: Mapping[str, float], target: Path
                 f"{target} has a newer version by now, {latest.number}; version {artifact.card.version}, which was evaluated, is not "
                 "published above it. Evaluate again."
             )
-        number = store.publish(lambda file, number: _publish(file, artifact, card.replace(version=number)), suffix=_suffix(artifact))
+        number = store.publish(
+            lambda file, number: artifacts.rewrite(file, artifact, card.replace(version=number)),
+            suffix=SUFFIXES[artifact.format == "torchscript"],
+        )
     return f"Version {number} of {target}"
-
-
-def _publish(file: BinaryIO, artifact: Artifact, card: Card) -> None:
-    artifacts.rewrite(file, artifact, card)
-
-
-def _suffix(artifact: Artifact) -> str:
-    return SUFFIXES[artifact.format == "torchscript"]

@@ -90,7 +90,7 @@ def test_a_store_gets_a_version(digits: Digits, data: Path, tmp_path: Path) -> N
         assert first.card is not None
         card = first.card
         store.publish(lambda file, number: artifact.rewrite(file, first, card.replace(version=number)))  # noqa: B023
-    done = run("evaluate", store.folder, data, "--limit", 50, "--write", store.folder)
+    done = run("evaluate", store.folder, data, "--write", store.folder)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == f"Version 3 of {store.folder} has them in its card."
     latest = artifact.read(store.path(3))
@@ -158,6 +158,7 @@ def test_mistakes(digits: Digits, data: Path, tmp_path: Path) -> None:
         ((digits.artifact, data.parent), "not among the model's labels"),
         ((digits.artifact, data, "--against", "nowhere:f"), "can't be found"),
         ((digits.artifact, data, "--write", tmp_path / "no" / "x.onnx"), "in a folder that is there, or a store"),
+        ((digits.artifact, data, "--limit", 5, "--write", tmp_path / "x.onnx"), "leave out --limit"),
     ):
         done = run("evaluate", *args)
         assert (done.returncode, done.stdout) == (1, "")
