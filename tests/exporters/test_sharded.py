@@ -38,6 +38,7 @@ state = get_model_state_dict(model, options=StateDictOptions(full_state_dict=Tru
 if rank == 0:
     torch.save(state, folder / "state.pt")
 hook.close()
+dist.barrier()  # a process that ends while a thread of gloo still lets go of what was gathered can be aborted
 dist.destroy_process_group()
 """
 
