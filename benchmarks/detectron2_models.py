@@ -1,23 +1,27 @@
 """detectron2's families, exported, refreshed and served, against `DefaultPredictor`'s own answers: the table in docs/coverage.md.
 
-    python benchmarks/detectron2_models.py [--projects detectron2/projects] [NAME ...]
+    python benchmarks/detectron2_models.py [--projects detectron2/projects] [--trained 300] [NAME ...]
 
-Needs detectron2. Each model is exported with random weights, given others by name, and served; then three pictures are asked about that
-were not traced. Most models are those of tests/support/detectron2s.py: the zoo's configurations with few channels. PointRend and ViTDet
-are in detectron2's folder of projects, which isn't installed with it. Seconds are of processor time, of one thread.
+Needs detectron2. Each model is exported with random weights, given others by name, and served; then three pictures are sent over HTTP that
+were not traced. So that it can be told what is the arithmetic's own, `DefaultPredictor` answers a second time in float64. Most models are
+those of tests/support/detectron2s.py: the zoo's configurations with few channels. PointRend and ViTDet are in detectron2's folder of
+projects, which isn't installed with it. Seconds are of processor time, of one thread.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import copy
+import functools
 import io
 import logging
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -26,11 +30,11 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
 from detectors import picture
-from detectron2s import build, by_role, config, lazy, mask, predicted, served_by_role, stir
+from detectron2s import build, by_role, config, distances, lazy, predicted, served_by_role, stir
 from exportweb.exporters.detectron2_config import configure
 from exportweb.exporters.exporter import Exporter
-from exportweb.runtime import Predictor, matching
 from measure import table
+from serving import Server
 
 COVERAGE = Path(__file__).parents[1] / "docs" / "coverage.md"
 SIZES = (100, 130), (240, 320), (333, 500)
@@ -50,14 +54,28 @@ LAZY = {
     "Mask R-CNN R50-FPN (LazyConfig)": "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.py",
 }
 FULL = "Mask R-CNN R50-FPN, full size"
+TRAINED = f"{FULL}, trained"
 
-Made = tuple[Any, Any, Any]  # a configuration for `configure`, one for DefaultPredictor, a model
+
+def squares() -> list[np.ndarray]:
+    """Pictures of squares, uint8 [height, width, 3]."""
+    return [picture(*size)[0] for size in SIZES]
+
+
+class Made(NamedTuple):
+    """A model to be exported, its configurations for `configure` and for DefaultPredictor, what gives it other weights, and pictures."""
+
+    cfg: Any
+    of_predictor: Any
+    model: torch.nn.Module
+    change: Callable[[torch.nn.Module], object] = functools.partial(stir, seed=5)
+    pictures: Callable[[], list[np.ndarray]] = squares
 
 
 def small(name: str) -> Made:
     """A configuration of the zoo with few channels."""
     cfg = config(SMALL[name])
-    return cfg, cfg, build(cfg)
+    return Made(cfg, cfg, build(cfg))
 
 
 def by_lazy_config(name: str) -> Made:
@@ -65,7 +83,7 @@ def by_lazy_config(name: str) -> Made:
     cfg, model = lazy(LAZY[name])
     if hasattr(model, "roi_heads"):
         model.roi_heads.box_predictor.test_score_thresh = 0.2
-    return cfg, config(SMALL["RetinaNet R50-FPN"]), model
+    return Made(cfg, config(SMALL["RetinaNet R50-FPN"]), model)
 
 
 def full_size(name: str) -> Made:
@@ -74,7 +92,7 @@ def full_size(name: str) -> Made:
 
     cfg = model_zoo.get_config(SMALL["Mask R-CNN R50-FPN"])
     cfg.MODEL.DEVICE, cfg.MODEL.WEIGHTS = "cpu", ""
-    return cfg, cfg, build(cfg)
+    return Made(cfg, cfg, build(cfg))
 
 
 def point_rend(projects: Path) -> Made:
@@ -90,7 +108,7 @@ def point_rend(projects: Path) -> Made:
         cfg.MODEL.RESNETS[name] = little.MODEL.RESNETS[name]
     cfg.MODEL.RPN.PRE_NMS_TOPK_TEST, cfg.MODEL.RPN.POST_NMS_TOPK_TEST, cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = 200, 60, 0.2
     cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = 96, 160
-    return cfg, cfg, build(cfg)
+    return Made(cfg, cfg, build(cfg))
 
 
 def vitdet(projects: Path) -> Made:
@@ -104,34 +122,63 @@ def vitdet(projects: Path) -> Made:
     torch.manual_seed(0)
     model = instantiate(cfg.model).eval()
     stir(model, seed=0)
-    return cfg, config(SMALL["RetinaNet R50-FPN"], "INPUT.MIN_SIZE_TEST", 256, "INPUT.MAX_SIZE_TEST", 256, "INPUT.FORMAT", "RGB"), model
+    of_predictor = config(SMALL["RetinaNet R50-FPN"], "INPUT.MIN_SIZE_TEST", 256, "INPUT.MAX_SIZE_TEST", 256, "INPUT.FORMAT", "RGB")
+    return Made(cfg, of_predictor, model)
+
+
+def trained(iterations: int) -> Made:
+    """The zoo's own configuration, but for what training from random weights needs; the other weights are those of so many iterations."""
+    import detectron2_trained
+
+    cfg = detectron2_trained.config()
+    learned = detectron2_trained.train(cfg, iterations).state_dict()
+    return Made(cfg, cfg, build(cfg), lambda model: model.load_state_dict(learned), lambda: detectron2_trained.pictures(SIZES))
 
 
 def measure(name: str, make: Callable[[str], Made]) -> list[str]:
     """Return a model's row."""
-    cfg, of_predictor, model = make(name)
+    cfg, of_predictor, model, change, pictures = make(name)
     configure(model, cfg)
     start = time.process_time()
     exporter = Exporter(model)
     export = time.process_time() - start
-    stir(model, seed=5)
+    change(model)
+    served: dict[str, float] = {}
+    own: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"version{exporter.graph.suffix}"
         start = time.process_time()
         with path.open("wb") as file:
             card = exporter.write(file)
         refresh = time.process_time() - start
-        served = Predictor.load(path, device="cpu", threads=1, trust_torchscript=True)
-        worst: dict[str, float] = {}
-        for size in SIZES:
-            image = picture(*size)[0]
-            for what, off in distances(served, png(image), predicted(of_predictor, model, image)).items():
-                worst[what] = max(worst.get(what, 0.0), off)
-    told = [f"{what} {off:.1e}" for what, off in worst.items()]
-    answers = ", ".join(text if off <= 1e-3 or "pixels)" in text else f"**{text}**" for text, off in zip(told, worst.values(), strict=True))
+        double = copy.deepcopy(model).double()
+        query = "" if card.task in ("semantic-segmentation", "panoptic-segmentation") else "?threshold=0"
+        with Server("--device", "cpu", "--threads", "1", "--trust-torchscript", path, log=Path(folder) / "log") as server:
+            server.http.timeout = 120
+            for image in pictures():
+                answer = server.http.post(f"/predict{query}", content=png(image)).raise_for_status().json()
+                expected = by_role(predicted(of_predictor, model, image))
+                _worst(served, distances(expected, served_by_role(answer, card)))
+                with in_float64():
+                    exact = by_role(predicted(of_predictor, double, image))
+                _worst(own, distances(exact, expected))
     how = "by name" if exporter.graph.whole is None else f"**whole**: {exporter.graph.whole}"
     kind = "ONNX" if exporter.graph.suffix == ".onnx" else "TorchScript"
-    return [name, kind, card.fallback or "", f"{export:.1f}", how, f"{refresh:.2f}", answers]
+    return [name, kind, card.fallback or "", f"{export:.1f}", how, f"{refresh:.2f}", _told(served), _told(own)]
+
+
+@contextlib.contextmanager
+def in_float64() -> Iterator[None]:
+    """Meanwhile detectron2 rounds boxes of a float64 model to float32 nowhere, which it else does in places."""
+    from detectron2.structures import Boxes
+
+    init, rounded = Boxes.__init__, torch.Tensor.float
+    Boxes.__init__ = lambda self, tensor: setattr(self, "tensor", tensor)
+    torch.Tensor.float = torch.Tensor.double
+    try:
+        yield
+    finally:
+        Boxes.__init__, torch.Tensor.float = init, rounded
 
 
 def png(image: np.ndarray) -> bytes:
@@ -140,57 +187,26 @@ def png(image: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def distances(served: Predictor, image: bytes, want: dict[str, Any]) -> dict[str, float]:
-    """Return how far the served answer is from detectron2's; end if more than a few objects are missing on one side."""
-    if "panoptic_seg" in want:
-        return panoptic(served.predict(image), served, *want["panoptic_seg"])
-    if "sem_seg" in want:
-        classes = want["sem_seg"].argmax(0).numpy()
-        got = np.full(classes.shape, -1)
-        for one in served.predict(image):
-            got[mask(one)] = served.card.labels.index(one["label"])
-        return {"pixels": float((classes != got).mean())}
-    expected = by_role(want.get("instances", want.get("proposals")))
-    got = served_by_role(served.predict(image, threshold=0.0), served.card)
-    same = matching.pairs(expected, got, tolerance=1e-3)
-    alone = len(same.missing) + len(same.extra)
-    if alone > matching.UNMATCHED * len(expected["scores"]) or not len(same.expected):
-        raise SystemExit(f"{len(same.missing)} of {len(expected['scores'])} objects are missing, {len(same.extra)} are nowhere else")
-    pairs = {role: (expected[role][same.expected], got[role][same.got]) for role in expected}
-    found = {"boxes": _most(*pairs["boxes"]) / float(np.abs(expected["boxes"]).max()), "scores": _most(*pairs["scores"])}
-    if alone:
-        found["objects of one side alone, a share of"] = alone / len(expected["scores"])
-    if "image-masks" in pairs:
-        ours, theirs = pairs["image-masks"][1], pairs["image-masks"][0]
-        found["masks"] = float((ours != theirs).sum() / max(1, theirs.sum()))
-    if "keypoints" in pairs:
-        found["keypoints (pixels)"] = _most(*(side[..., :2] for side in pairs["keypoints"]))
-        found["their scores"] = _most(*(side[..., 2] for side in pairs["keypoints"]))
-    return found
+def _worst(so_far: dict[str, float], off: dict[str, float]) -> None:
+    so_far.update({what: max(so_far.get(what, 0.0), value) for what, value in off.items()})
 
 
-def panoptic(answer: list[dict[str, Any]], served: Predictor, segments: torch.Tensor, about: list[dict[str, Any]]) -> dict[str, float]:
-    """Return the share of pixels that are in another segment, and the largest difference of a score; end if there are others."""
-    names = [(served.card.labels if one["isthing"] else served.card.stuff)[one["category_id"]] for one in about]
-    if names != [one["label"] for one in answer]:
-        raise SystemExit(f"the segments are {[one['label'] for one in answer]}; detectron2's are {names}")
-    off = sum(int((mask(one) != (segments.numpy() == each["id"])).sum()) for one, each in zip(answer, about, strict=True))
-    scores = [abs(one["score"] - each["score"]) for one, each in zip(answer, about, strict=True) if each["isthing"]]
-    return {"scores": max(scores, default=0.0), "pixels": off / segments.numel()}
-
-
-def _most(one: np.ndarray, other: np.ndarray) -> float:
-    return float(np.abs(one - other).max(initial=0))
+def _told(off: dict[str, float]) -> str:
+    texts = (f"{what} {value:.1e}" for what, value in off.items())
+    return ", ".join(text if value <= 1e-3 else f"**{text}**" for text, value in zip(texts, off.values(), strict=True))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="how the names of models begin; all by default, and only all are written down")
     parser.add_argument("--projects", type=Path, help="detectron2's folder of projects, for PointRend and ViTDet")
+    parser.add_argument("--trained", type=int, metavar="ITERATIONS", help="also train a model of full size so long: about 1.5 s each")
     options = parser.parse_args()
     logging.getLogger("exportweb").setLevel(logging.ERROR)
     torch.set_num_threads(1)
     made: dict[str, Callable[[str], Made]] = {**dict.fromkeys(SMALL, small), **dict.fromkeys(LAZY, by_lazy_config), FULL: full_size}
+    if options.trained is not None:
+        made[TRAINED] = lambda _: trained(options.trained)
     if options.projects is not None:
         made["PointRend R50-FPN"] = lambda _: point_rend(options.projects)
         made["ViTDet, four small blocks (LazyConfig)"] = lambda _: vitdet(options.projects)
@@ -199,7 +215,7 @@ def main() -> None:
         if not options.names or name.startswith(tuple(options.names)):
             rows.append(measure(name, make))
             print(rows[-1], flush=True)
-    header = ["model", "format", "reason", "export, s", "refresh", "refresh, s", "served"]
+    header = ["model", "format", "reason", "export, s", "refresh", "refresh, s", "served", "float32 against float64"]
     if not options.names:
         table("detectron2", header, rows, file=COVERAGE)
 

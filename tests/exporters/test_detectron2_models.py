@@ -60,8 +60,7 @@ def test_objects_are_served_as_detectron2_finds_them(tmp_path, name):
     assert served.card.task == OBJECTS[name]
     for size in SIZES:
         image = picture(*size)[0]
-        want = predicted(cfg, model, image)
-        expected = by_role(want.get("instances", want.get("proposals")))
+        expected = by_role(predicted(cfg, model, image))
         got = served_by_role(served.predict(png(image), threshold=0.0), served.card)
         assert len(expected["scores"]) > 5
         assert matching.difference(expected, got, tolerance=1e-3) is None
@@ -72,7 +71,7 @@ def test_a_model_of_a_lazy_config_too(tmp_path):
     model, served = publish(cfg, tmp_path / "version.onnx", fcos)
     assert (served.card.task, served.card.labels[0], served.card.input.color) == ("object-detection", "person", "BGR")
     image = picture(100, 130)[0]
-    expected = by_role(predicted(config("COCO-Detection/retinanet_R_50_FPN_1x.yaml"), model, image)["instances"])  # of the same size
+    expected = by_role(predicted(config("COCO-Detection/retinanet_R_50_FPN_1x.yaml"), model, image))  # of the same size
     assert len(expected["scores"]) > 5
     got = served_by_role(served.predict(png(image), threshold=0.0), served.card)
     assert matching.difference(expected, got, tolerance=1e-3) is None
@@ -108,7 +107,7 @@ def test_what_has_no_onnx_becomes_torchscript_that_runs_without_detectron2(tmp_p
         "(folder / 'answers.json').write_text(json.dumps(answer)); assert 'detectron2' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-    expected = by_role(predicted(cfg, model, image)["instances"])
+    expected = by_role(predicted(cfg, model, image))
     got = served_by_role(json.loads(answers.read_text()), card)
     assert len(expected["scores"]) > 5
     assert matching.difference(expected, got, tolerance=1e-3) is None

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import nn
 
 from exportweb.card import Card
+from exportweb.runtime import matching
 
 CLASSES = 3
 
@@ -134,8 +135,22 @@ def predicted(cfg: Any, model: nn.Module, image: np.ndarray) -> dict[str, Any]:
     return answer
 
 
-def by_role(instances: Any) -> dict[str, np.ndarray]:
-    """detectron2's objects as outputs by role."""
+def by_role(answer: dict[str, Any]) -> dict[str, np.ndarray]:
+    """What detectron2 answers, as outputs by role.
+
+    Of a semantic model "pixels", the class of each [height, width]; of a panoptic one "segments", bool [S, height, width], with their
+    "scores" (0 of stuff) and "classes" (stuff's are below 0).
+    """
+    if "panoptic_seg" in answer:
+        ids, about = answer["panoptic_seg"]
+        return {
+            "segments": np.array([(ids == one["id"]).numpy() for one in about]),
+            "scores": np.array([one.get("score", 0.0) for one in about], np.float32),
+            "classes": np.array([one["category_id"] if one["isthing"] else -1 - one["category_id"] for one in about]),
+        }
+    if "sem_seg" in answer:
+        return {"pixels": answer["sem_seg"].argmax(dim=0).numpy()}
+    instances = answer.get("instances", answer.get("proposals"))
     if instances.has("proposal_boxes"):
         scores = instances.objectness_logits.sigmoid().numpy()
         return {"boxes": instances.proposal_boxes.tensor.numpy(), "scores": scores, "classes": np.zeros(len(scores), np.int64)}
@@ -147,7 +162,16 @@ def by_role(instances: Any) -> dict[str, np.ndarray]:
 
 
 def served_by_role(answer: list[dict[str, Any]], card: Card) -> dict[str, np.ndarray]:
-    """Objects that were served, as outputs by role."""
+    """What was served, as outputs by role: those of `by_role`."""
+    if card.task == "semantic-segmentation":
+        pixels = np.full(mask(answer[0]).shape, -1)
+        for one in answer:
+            pixels[mask(one)] = card.labels.index(one["label"])
+        return {"pixels": pixels}
+    if card.task == "panoptic-segmentation":
+        things = [card.labels.index(one["label"]) if one["score"] is not None else -1 - card.stuff.index(one["label"]) for one in answer]
+        scores = np.array([one["score"] or 0.0 for one in answer], np.float32)
+        return {"segments": np.array([mask(one) for one in answer]), "scores": scores, "classes": np.array(things)}
     found: dict[str, Any] = {
         "boxes": np.array([list(one["box"].values()) for one in answer], np.float32).reshape(-1, 4),
         "scores": np.array([one["score"] for one in answer], np.float32),
@@ -163,3 +187,34 @@ def served_by_role(answer: list[dict[str, Any]], card: Card) -> dict[str, np.nda
 def mask(one: dict[str, Any]) -> np.ndarray:
     """The mask of something that was served: bool [height, width]."""
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(one["mask"])))) > 0
+
+
+def distances(expected: dict[str, np.ndarray], got: dict[str, np.ndarray]) -> dict[str, float]:
+    """How far two answers to one picture, by role, are apart, by what is far.
+
+    Boxes and keypoints as a part of the largest coordinate; pixels as a part of all, or of those in masks.
+    """
+    if "pixels" in expected:
+        return {"pixels": float((expected["pixels"] != got["pixels"]).mean())}
+    if "segments" in expected:
+        if not np.array_equal(expected["classes"], got["classes"]):
+            return {"segments": 1.0}
+        off = np.count_nonzero(expected["segments"] != got["segments"])
+        return {"scores": _most(expected["scores"], got["scores"]), "pixels": off / expected["segments"][0].size}
+    same = matching.pairs(expected, got, tolerance=1e-3)
+    alone = len(same.missing) + len(same.extra)
+    ours, theirs = ({role: side[role][places] for role in expected} for side, places in ((got, same.got), (expected, same.expected)))
+    side = float(np.abs(expected["boxes"]).max())
+    found = {"boxes": _most(ours["boxes"], theirs["boxes"]) / side, "scores": _most(ours["scores"], theirs["scores"])}
+    if alone:
+        found["objects of one side alone, a share of"] = alone / len(expected["scores"])
+    if "image-masks" in expected:
+        found["masks"] = np.count_nonzero(ours["image-masks"] != theirs["image-masks"]) / max(1, np.count_nonzero(theirs["image-masks"]))
+    if "keypoints" in expected:
+        found["keypoints"] = _most(ours["keypoints"][..., :2], theirs["keypoints"][..., :2]) / side
+        found["their scores"] = _most(ours["keypoints"][..., 2], theirs["keypoints"][..., 2])
+    return found
+
+
+def _most(one: np.ndarray, other: np.ndarray) -> float:
+    return float(np.abs(one - other).max(initial=0))
