@@ -11,14 +11,16 @@ from typing import Any
 COLUMNS = ("model", "format", "MB", "refresh", "attach, s", "version, s", "objects", "parity", "served")
 HEADING = """## Detectors and segmenters
 
-Three of torchvision's smaller ones; five of transformers', built from a small configuration. Pictures of three sizes that were not traced
-are answered with other weights than at the export, and with no threshold. *objects*: how many the model itself found in them. *parity*: the
-largest distance of a box, in shares of the picture's longest edge, and of a score; of a segmenter, `max|ONNX - PyTorch| / max|PyTorch|`. Up
-to 5 % of the objects, near-ties of a suppression, may be others. *served*: whether the answers to the pictures' files hold as many objects,
-or regions that fill the picture."""
+torchvision's, and transformers' built from small configurations. Pictures of three sizes that were not traced are answered with other
+weights than at the export, and with no threshold. *objects*: how many the model itself found in them. *parity*: the largest distance of a
+box or a keypoint, in shares of the picture's longest edge, of a score (a keypoint's, which is a logit, in shares of the largest), and of
+the pixels of masks, but for 1 % of them; of a segmenter, `max|ONNX - PyTorch| / max|PyTorch|`. Up to 5 % of the objects, near-ties of a
+suppression, may be others, and up to 5 % of the keypoints, where a heatmap is nearly as large, elsewhere. *served*: whether the answers to
+the pictures' files hold as many objects, or regions that fill the picture."""
 SIZES = (200, 320), (352, 240), (256, 256)  # height, width
 
 _RESNET = {"embedding_size": 8, "hidden_sizes": [8, 16, 32, 32], "depths": [1, 1, 1, 1], "layer_type": "basic"}
+_BACKBONES = {"ResNet": _RESNET, "RTDetrResNet": _RESNET}
 _DETR = {
     **{"d_model": 32, "encoder_layers": 1, "decoder_layers": 2, "encoder_attention_heads": 2, "decoder_attention_heads": 2},
     **{"encoder_ffn_dim": 32, "decoder_ffn_dim": 32, "num_queries": 20, "use_timm_backbone": False, "backbone": None},
@@ -26,16 +28,34 @@ _DETR = {
 _RT_DETR = {
     **{"d_model": 32, "encoder_hidden_dim": 32, "encoder_ffn_dim": 32, "encoder_attention_heads": 2, "encoder_in_channels": [16, 32, 32]},
     **{"decoder_ffn_dim": 32, "decoder_attention_heads": 2, "decoder_layers": 2, "decoder_in_channels": [32, 32, 32], "num_queries": 20},
+    "backbone": None,
 }
 _SEGFORMER = {"depths": [1, 1, 1, 1], "hidden_sizes": [8, 16, 24, 32], "num_attention_heads": [1, 1, 2, 2], "decoder_hidden_size": 16}
-TRANSFORMERS: dict[str, tuple[str, dict[str, Any], list[str]]] = {
-    "Detr": ("ObjectDetection", _DETR, ["stage4"]),
-    "ConditionalDetr": ("ObjectDetection", _DETR, ["stage4"]),
-    "DeformableDetr": ("ObjectDetection", _DETR, ["stage2", "stage3", "stage4"]),
-    "RTDetr": ("ObjectDetection", _RT_DETR, ["stage2", "stage3", "stage4"]),
-    "Segformer": ("SemanticSegmentation", _SEGFORMER, []),
+_VIT = {"hidden_size": 24, "num_hidden_layers": 4, "num_attention_heads": 3, "intermediate_size": 32}
+_BEIT = {**_VIT, "image_size": 64, "use_relative_position_bias": True, "auxiliary_channels": 8}
+_DPT = {"image_size": 64, "neck_hidden_sizes": [8, 8, 8, 8], "fusion_hidden_size": 8, "backbone_out_indices": [0, 1, 2, 3]}
+_LATE, _LAST = ["stage2", "stage3", "stage4"], ["stage4"]
+# By name: what for, its settings, and its backbone with the stages that it is read at.
+TRANSFORMERS: dict[str, tuple[str, dict[str, Any], str, list[str]]] = {
+    "Detr": ("ObjectDetection", _DETR, "ResNet", _LAST),
+    "ConditionalDetr": ("ObjectDetection", _DETR, "ResNet", _LAST),
+    "DeformableDetr": ("ObjectDetection", _DETR, "ResNet", _LATE),
+    "TableTransformer": ("ObjectDetection", _DETR, "ResNet", _LAST),
+    "Yolos": ("ObjectDetection", {**_VIT, "image_size": [64, 96], "num_detection_tokens": 20}, "", []),
+    "RTDetr": ("ObjectDetection", _RT_DETR, "RTDetrResNet", _LATE),
+    "Segformer": ("SemanticSegmentation", _SEGFORMER, "", []),
+    "Beit": ("SemanticSegmentation", {**_BEIT, "out_indices": [1, 2, 3, 4]}, "", []),
+    "Data2VecVision": ("SemanticSegmentation", {**_BEIT, "out_indices": [0, 1, 2, 3]}, "", []),
+    "DPT": ("SemanticSegmentation", {**_VIT, **_DPT}, "", []),
+    "MobileNetV2": ("SemanticSegmentation", {"image_size": 64, "depth_multiplier": 0.35}, "", []),
+    "MobileViT": ("SemanticSegmentation", {"image_size": 64}, "", []),
 }
-TORCHVISION = ("fasterrcnn_mobilenet_v3_large_320_fpn", "ssdlite320_mobilenet_v3_large", "lraspp_mobilenet_v3_large")
+TORCHVISION = (
+    *("fasterrcnn_mobilenet_v3_large_320_fpn", "fasterrcnn_mobilenet_v3_large_fpn", "fasterrcnn_resnet50_fpn"),
+    *("fasterrcnn_resnet50_fpn_v2", "maskrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn_v2", "keypointrcnn_resnet50_fpn"),
+    *("retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2", "fcos_resnet50_fpn", "ssd300_vgg16", "ssdlite320_mobilenet_v3_large"),
+    *("deeplabv3_mobilenet_v3_large", "deeplabv3_resnet50", "fcn_resnet50", "lraspp_mobilenet_v3_large"),
+)
 SPECS = [*(f"torchvision/{name}" for name in TORCHVISION), *(f"transformers/{name}" for name in TRANSFORMERS)]
 
 
@@ -49,13 +69,15 @@ def create(spec: str) -> Any:
         for holder in (getattr(model, "roi_heads", None), model):
             if hasattr(holder, "score_thresh"):
                 holder.score_thresh = 0.0
+        if "mask" in name:  # random weights make 0 or 1 of each pixel: any mask would be like any other
+            model.roi_heads.mask_predictor.mask_fcn_logits.weight.data.mul_(0.01)
         return model
     import transformers
 
-    task, settings, stages = TRANSFORMERS[name]
-    if stages:
-        kind = transformers.RTDetrResNetConfig if name == "RTDetr" else transformers.ResNetConfig
-        settings = {**settings, "backbone": None, "backbone_config": kind(**_RESNET, out_features=stages)}
+    task, settings, backbone, stages = TRANSFORMERS[name]
+    if backbone:
+        made = getattr(transformers, f"{backbone}Config")(**_BACKBONES[backbone], out_features=stages)
+        settings = {**settings, "backbone_config": made}
     return getattr(transformers, f"{name}For{task}")(getattr(transformers, f"{name}Config")(num_labels=5, **settings))
 
 
@@ -105,11 +127,12 @@ def one(spec: str) -> dict[str, Any]:
             off = golden.disagreement(row, expected)
             if off is not None:
                 raise SystemExit(f"{spec}: {off}")
-            boxes, scores = _distances(expected, row)
-            far += [boxes / max(image.shape[1:3]), scores]
+            far += _distances(expected, row, edge=max(image.shape[1:3]))
             answer = predictor.predict(file_.getvalue(), threshold=0.0, **({"masks": "none"} if "masks" in exporter.graph.outputs else {}))
             objects += len(expected["scores"])
-            served &= abs(len(answer) - len(expected["scores"])) <= 0.05 * len(expected["scores"])
+            within = np.clip(expected["boxes"], 0, np.tile(image.shape[2:0:-1], 2))
+            shown = int((within[:, 2:] > within[:, :2]).all(axis=1).sum())  # what has no area is not answered
+            served &= abs(len(answer) - shown) <= 0.05 * len(expected["scores"])
         size_ = path.stat().st_size / 1e6
     return {
         **{"mb": size_, "whole": exporter.graph.whole, "attach": attach, "version": version},
@@ -133,11 +156,19 @@ def cells(found: dict[str, Any]) -> list[str]:
     ]
 
 
-def _distances(expected: Any, got: Any) -> tuple[float, float]:
-    """Return the largest distance of a box, in pixels, and of a score, among the objects that both sides have."""
+def _distances(expected: Any, got: Any, *, edge: int) -> list[float]:
+    """Return how far the objects that both sides have are off, at most: boxes and keypoints in shares of an edge of so many pixels, scores,
+    masks.
+    """
     import numpy as np
 
     from exportweb.runtime import matching
 
     pairs = matching.pairs(expected, got, tolerance=1e-3)
-    return tuple(float(np.abs(expected[role][pairs.expected] - got[role][pairs.got]).max(initial=0)) for role in ("boxes", "scores"))
+    off = {role: np.abs(expected[role][pairs.expected] - got[role][pairs.got]) for role in expected if role != "classes"}
+    if "keypoints" in off:
+        places, there = off["keypoints"][..., :2], expected["keypoints"]
+        off["keypoints"] = off["keypoints"][..., 2] / max(1.0, np.abs(there[..., 2]).max(initial=0))
+        off["places"] = places[places.max(axis=2) <= 1e-3 * np.abs(there).max(initial=0)] / edge
+    off["boxes"] = off["boxes"] / edge
+    return [float(np.quantile(array, 0.99) if role == "masks" else array.max(initial=0)) for role, array in off.items()]

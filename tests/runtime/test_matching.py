@@ -74,6 +74,16 @@ def test_masks_of_bits_and_detections_of_six() -> None:
     assert "image-masks" in str(matching.difference(six, other, tolerance=1e-3))
 
 
+def test_few_keypoints_may_be_where_a_heatmap_is_nearly_as_large() -> None:
+    points = np.random.default_rng(2).uniform(0, 400, size=(40, 5, 3)).astype(np.float32)
+    for moved, rescored, same in ((10, 0, True), (11, 0, False), (1, 1, False)):  # of 200
+        other = points.copy()
+        other.reshape(-1, 3)[:moved, 0] += 50
+        other.reshape(-1, 3)[:rescored, 2] += 1
+        off = matching.difference(objects() | {"keypoints": points}, objects() | {"keypoints": other}, tolerance=1e-3)
+        assert off == (None if same else "'keypoints' is off by 50; allowed is 0.4"), off
+
+
 def test_images_of_a_batch_are_compared_one_by_one() -> None:
     made = objects(3)
     batch = {role: np.stack([array, array]) for role, array in made.items()}
