@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from PIL import Image
+from torch.nn import functional
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 
@@ -38,6 +39,7 @@ from serving import Server
 
 COVERAGE = Path(__file__).parents[1] / "docs" / "coverage.md"
 SIZES = (100, 130), (240, 320), (333, 500)
+PATIENCE = 600  # seconds for an answer, on a busy machine
 SMALL = {
     "Faster R-CNN R50-FPN": "COCO-Detection/faster_rcnn_R_50_FPN_1x.yaml",
     "Mask R-CNN R50-FPN": "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml",
@@ -153,8 +155,9 @@ def measure(name: str, make: Callable[[str], Made]) -> list[str]:
         refresh = time.process_time() - start
         double = copy.deepcopy(model).double()
         query = "" if card.task in ("semantic-segmentation", "panoptic-segmentation") else "?threshold=0"
-        with Server("--device", "cpu", "--threads", "1", "--trust-torchscript", path, log=Path(folder) / "log") as server:
-            server.http.timeout = 120
+        options = ("--device", "cpu", "--threads", "1", "--timeout", str(PATIENCE), "--trust-torchscript")
+        with Server(*options, path, log=Path(folder) / "log") as server:
+            server.http.timeout = PATIENCE
             for image in pictures():
                 answer = server.http.post(f"/predict{query}", content=png(image)).raise_for_status().json()
                 expected = by_role(predicted(of_predictor, model, image))
@@ -169,16 +172,17 @@ def measure(name: str, make: Callable[[str], Made]) -> list[str]:
 
 @contextlib.contextmanager
 def in_float64() -> Iterator[None]:
-    """Meanwhile detectron2 rounds boxes of a float64 model to float32 nowhere, which it else does in places."""
+    """Meanwhile detectron2 takes a float64 model, and doesn't round boxes to float32 on the way, as it else does in places."""
     from detectron2.structures import Boxes
 
-    init, rounded = Boxes.__init__, torch.Tensor.float
+    init, rounded, sample = Boxes.__init__, torch.Tensor.float, functional.grid_sample
     Boxes.__init__ = lambda self, tensor: setattr(self, "tensor", tensor)
     torch.Tensor.float = torch.Tensor.double
+    functional.grid_sample = lambda values, places, **how: sample(values, places.to(values.dtype), **how)  # PointRend's are float32
     try:
         yield
     finally:
-        Boxes.__init__, torch.Tensor.float = init, rounded
+        Boxes.__init__, torch.Tensor.float, functional.grid_sample = init, rounded, sample
 
 
 def png(image: np.ndarray) -> bytes:
