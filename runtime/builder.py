@@ -81,7 +81,9 @@ class Builder:
         self._loaded: list[Loaded] = []
         self._tuned: Live | None = None  # nothing is left to be measured for it
         self._tried: Live | None = None
+        self._completed: Live | None = None  # it has all of its sessions
         self._asked = lane.disturbance()  # since the last look
+        self._company = lane.company()
         self._numbered = 0  # the highest number that a version has had
         self._refusals = 0
         self._started = False
@@ -114,6 +116,7 @@ class Builder:
         try:
             self._look()
             self._tune()
+            self._complete()
         except Exception:  # the thread that swaps versions must outlive whatever it meets
             log.exception("Looking for a new version failed.")
 
@@ -188,6 +191,15 @@ class Builder:
             if self._loader.tune(candidate.path, live, disturbed=lambda: asked() or fingerprint(candidate.path) != candidate.fingerprint):
                 self._tuned = live
         self._asked = self._lane.disturbance()
+
+    def _complete(self) -> None:
+        """Give the version that serves the session for runs that are alone, unless few are: under load it would cost time for nothing."""
+        if self._loaded and self._loaded[-1].live is not self._completed and not self._company():
+            live, _, candidate, _ = self._loaded[-1]
+            if fingerprint(candidate.path) == candidate.fingerprint:
+                self._loader.complete(candidate.path, live)
+            self._completed = live
+        self._company = self._lane.company()
 
     # -- judging -----------------------------------------------------------------------------------------------------
 

@@ -51,6 +51,7 @@ class Lane:
         self._bytes = 0  # of bodies that wait in _raw
         self._preparing = self._running = self._unfinished = 0
         self._preparation = self._run = 0.0  # seconds that the last ones took
+        self._runs = self._crowded = 0  # runs so far, and those that were not alone
         self._pace = Pace()
         self._current: Live | None = None
         self._loaded: Mapping[int, Live] = {}  # replaced, never changed: in the order in which they served last
@@ -149,6 +150,11 @@ class Lane:
         taken = self._workers.taken
         return lambda: self._closing or self._workers.taken != taken
 
+    def company(self) -> Callable[[], bool]:
+        """Return what says whether most runs since this was called had something going on beside them."""
+        runs, crowded = self._runs, self._crowded
+        return lambda: 2 * (self._crowded - crowded) > self._runs - runs
+
     def close(self, grace: float = 10.0) -> None:
         """Finish what was accepted, for at most `grace` seconds; refuse what is left; leave the pool."""
         with self._work:
@@ -189,9 +195,11 @@ class Lane:
         if job is not None:
             self._ready.append(job)
 
-    def ran(self, seconds: float, jobs: int) -> None:
+    def ran(self, seconds: float, jobs: int, *, alone: bool) -> None:
         """Count the end of a run of so many jobs. The lock is held."""
         self._running -= 1
+        self._runs += 1
+        self._crowded += not alone
         self._pace.count(jobs, now=time.perf_counter(), busy=bool(self._raw or self._ready))
         self._run = seconds
         self.used += seconds

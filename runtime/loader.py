@@ -53,13 +53,23 @@ class Loader:
         self._tuner = Tuner(cpus=cpus, threads=threads, max_batch=max_batch, budget=budget, shared=shared)
 
     def load(self, path: str | os.PathLike[str], card: Card) -> tuple[Predictor, Plan]:
-        """Load a version; return it with how it is run. Raises what `Predictor.load` raises."""
-        graph = _graph(path, card)
-        known = self._tuner.known(graph)
+        """Load a version; return it with how it is run. Raises what `Predictor.load` raises.
+
+        A session for runs that are alone is left to `complete`: who waits for a version under load won't need it.
+        """
+        known = self._tuner.known(_graph(path, card))
         predictor = self._load(path, card, self._tuner.threads if known is None else known.threads)
-        if known is not None and known.alone != known.threads:
-            predictor = predictor.beside(self._load(path, card, known.alone))
         return predictor, _plan(predictor, known or self._tuner.default(predictor))
+
+    def complete(self, path: str | os.PathLike[str], live: Live) -> None:
+        """Give a version that serves the session for runs that are alone, if it is known to gain by one and has none."""
+        predictor = live.predictor
+        try:
+            known = self._tuner.known(_graph(path, predictor.card))
+            if known is not None and known.alone != known.threads and predictor.alone is predictor.session:
+                live.run_as(predictor.beside(self._load(path, predictor.card, known.alone)), live.plan)
+        except (ExportwebError, OSError) as error:  # it serves without
+            log.info("%s gets no session for runs that are alone: %s", predictor.card.name, error)
 
     def tune(self, path: str | os.PathLike[str], live: Live, *, disturbed: Callable[[], bool]) -> bool:
         """Measure how a version that serves is run best, if that isn't known yet, and have it run so from now on.

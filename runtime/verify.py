@@ -60,11 +60,11 @@ def batch_sizes(max_batch: int) -> list[int]:
 
 
 def warm(predictor: Predictor, max_batch: int) -> Iterator[int]:
-    """Run each of `batch_sizes`; yield it after its run.
+    """Run each of `batch_sizes` on a GPU, where kernels are chosen for each; the largest on the CPU, whose memory does for all.
 
-    The caller may stop between two of them. Raises `Rejected` if one can't be run.
+    Yields a size after its run: the caller may stop between two of them. Raises `Rejected` if one can't be run.
     """
-    for size in batch_sizes(max_batch):
+    for size in [max_batch] if predictor.device == "cpu" else batch_sizes(max_batch):
         try:
             predictor.infer(predictor.blank(size))
         except ExportwebError as error:

@@ -164,7 +164,7 @@ class Workers:
         finally:
             end = time.perf_counter()
             with self.lock:
-                lane.ran(end - start, len(jobs))
+                lane.ran(end - start, len(jobs), alone=alone)
                 self.wake(lane)
         for job, row in zip(jobs, rows, strict=True):
             job.deliver(self._answer(live, job, row, start, end - start, len(jobs)))

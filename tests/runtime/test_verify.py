@@ -63,9 +63,9 @@ def test_a_sample_that_does_not_fit(load: Callable[..., Predictor], artifacts: A
         verify.golden(load(golden=golden(artifacts, inputs={"image": short})))
 
 
-@pytest.mark.parametrize(("most", "sizes"), [(1, [1]), (4, [1, 2, 4]), (6, [1, 2, 4, 6])])
-def test_warms_every_power_of_two(load: Callable[..., Predictor], most: int, sizes: list[int]) -> None:
-    assert list(verify.warm(load(), most)) == sizes
+@pytest.mark.parametrize("most", [1, 4, 6])
+def test_on_the_cpu_the_largest_batch_warms_for_all(load: Callable[..., Predictor], most: int) -> None:
+    assert list(verify.warm(load(), most)) == [most]
 
 
 def test_warms_float_images_too(tmp_path: Path) -> None:
@@ -73,4 +73,4 @@ def test_warms_float_images_too(tmp_path: Path) -> None:
     path.write_bytes(float_graph(dtype=TensorProto.FLOAT))
     predictor = Predictor.load(path, device="cpu", card=card_for_onnx(path, task="image-classification", mean=[0], std=[1]))
     verify.golden(predictor)
-    assert list(verify.warm(predictor, 2)) == [1, 2]
+    assert list(verify.warm(predictor, 2)) == [2]
