@@ -322,7 +322,7 @@ class Turns:
                 if isinstance(work, Job):
                     lane.prepared(work, self.seconds[lane])
                 else:
-                    lane.ran(self.seconds[lane], jobs=1)
+                    lane.ran(self.seconds[lane], jobs=1, alone=False)
                     lane.ended(work.jobs)
             taken.append(lane)
         return taken
