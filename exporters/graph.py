@@ -15,7 +15,7 @@ from onnxscript import optimizer
 from torch import nn
 
 from exportweb.errors import ExportError
-from exportweb.exporters import torchscript
+from exportweb.exporters import torchscript, translations
 from exportweb.exporters.image_model import THRESHOLD
 from exportweb.exporters.unwrap import forget_caches
 
@@ -92,6 +92,7 @@ def _trace(model: nn.Module, image: torch.Tensor, outputs: list[str], free: Sequ
         optimize=False,
         external_data=False,
         verbose=False,
+        custom_translation_table=translations.table(any_size=len(free) > 1),
     )
     if program is None:
         raise ExportError("PyTorch can't export this model to ONNX, and gave no reason.")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,9 +57,11 @@ def describe(model: nn.Module, hints: Hints) -> Description:
     If there is none on this machine (nothing is downloaded), it is what the model's family does by default, at the size in the model's
     configuration, and a warning says so. Labels are those of the configuration, unless nobody gave them names.
 
-    Raises `ExportError` if the model gives a picture several labels, or if nothing says what images it takes.
+    Raises `ExportError` if the model is for another task, gives a picture several labels, or if nothing says what images it takes.
     """
     config: Any = model.config
+    if (purpose := _purpose(model)) and not purpose.startswith(_KINDS[0]):
+        raise ExportError(f"{type(model).__name__} is for {purpose}; exportweb serves transformers' models for {', '.join(_KINDS)}.")
     if config.problem_type == "multi_label_classification":
         raise ExportError(
             f"{type(model).__name__} gives a picture any number of labels (problem_type='multi_label_classification'); exportweb serves "
@@ -124,6 +127,13 @@ def create(name: str, *, checkpoint: Path | None, pretrained: bool) -> nn.Module
     if checkpoint is not None:
         checkpoints.put(checkpoints.load(checkpoint), model, name=name, path=checkpoint)
     return model
+
+
+def _purpose(model: nn.Module) -> str:
+    """Return what a model is for, as the name of transformers' class says it behind ``For``; empty if that doesn't."""
+    names = [kind.__name__ for kind in type(model).__mro__ if kind.__module__.startswith("transformers.models.")]
+    found = (re.search(r"For([A-Z]\w*)$", name) for name in names)
+    return next((match[1] for match in found if match), "")
 
 
 def _image(model: nn.Module, *, any_size: bool) -> tuple[ImageInput | None, str]:

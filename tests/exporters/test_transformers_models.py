@@ -81,6 +81,14 @@ def test_several_labels_for_one_picture_are_refused():
         describe(vit(problem_type="multi_label_classification"), Hints())
 
 
+def test_a_model_for_another_task_is_refused():
+    model = transformers.MaskFormerForInstanceSegmentation
+    with torch.device("meta"):
+        made = model(transformers.MaskFormerConfig(backbone_config=transformers.SwinConfig(embed_dim=8, num_heads=[1] * 4)))
+    with pytest.raises(ExportError, match=r"is for InstanceSegmentation; exportweb serves transformers' models for ImageClassification, "):
+        describe(made, Hints())
+
+
 def test_a_folder_that_holds_no_model_says_what_would_do(tmp_path):
     with pytest.raises(ExportError, match=r"can't load an image model from .*Give a folder that save_pretrained wrote"):
         cli_export(f"transformers/{tmp_path}", output=tmp_path / "m.onnx")
