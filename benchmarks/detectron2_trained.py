@@ -22,12 +22,8 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "examples"))
 
 from detectron2_balloon import SIDE, make_pictures
 
-PICTURES, BATCH, RATE, WARM = (
-    200,
-    2,
-    0.01,
-    50,
-)  # pictures to learn from, how many at once, the learning rate, iterations until it is reached
+PICTURES, BATCH = 200, 2  # to learn from, and how many at once
+RATE, WARM = 0.01, 50  # the learning rate, and iterations until it is reached
 LARGER = 1.25  # than the balloons of the example, since the zoo's smallest anchors are 32 pixels wide
 
 
