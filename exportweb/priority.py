@@ -16,3 +16,14 @@ def yield_cpus(nice: int) -> None:
         thread = threading.get_native_id()
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, thread, min(19, os.getpriority(os.PRIO_PROCESS, thread) + nice))
+
+
+def only_idle_cpus() -> None:
+    """Have the calling thread, and those that it starts from now on, run where a CPU would be idle (SCHED_IDLE, see sched(7)).
+
+    Only on Linux, where each thread has a policy of its own; elsewhere, or where that isn't allowed, nothing happens. Without privileges
+    there is no way back.
+    """
+    if hasattr(os, "SCHED_IDLE"):
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))

@@ -13,15 +13,15 @@ import datetime
 import logging
 import threading
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from exportweb import artifact as artifacts
 from exportweb.card import Card
 from exportweb.errors import ArtifactError, CardError, ExportwebError, Rejected
 from exportweb.folder import hold
 from exportweb.memory import give_back
-from exportweb.priority import yield_cpus
 from exportweb.runtime import verify
+from exportweb.runtime.aside import Aside
 from exportweb.runtime.history import History, Kind, VersionInfo
 from exportweb.runtime.jobs import Live
 from exportweb.runtime.lane import Lane
@@ -31,11 +31,11 @@ from exportweb.runtime.sources import Candidate, Source, fingerprint
 from exportweb.runtime.workers import without_frames
 
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 SETTLED = 0.3
 """Seconds that a file which can't be read has to stay unchanged before it counts as torn, not as still being written."""
 
-_NICE = 10  # how much lower than the workers' its thread's priority is: loading a version costs answers no time
 _SCANNED = 200  # versions whose cards are read when a store is first seen
 
 
@@ -74,6 +74,7 @@ class Builder:
         self._lane = lane
         self._history = history
         self._loader = loader
+        self._aside = Aside()
         self._card = card
         self._tell = tell
         self._judged: object = None  # the candidate that was last loaded or rejected: it is not judged twice
@@ -101,14 +102,15 @@ class Builder:
             self._thread.join(grace)
 
     def _run(self) -> None:
-        yield_cpus(_NICE)
         try:
             for _ in self._source.changes(self._stop):
+                self._aside.look()
                 self._look_safely()
         finally:
             for loaded in self._loaded:
                 loaded.held.close()
             self._source.close()
+            self._aside.close()
             self.failure = self.failure or ExportwebError("The server was closed before a version was loaded.")
             self.settled.set()
 
@@ -234,7 +236,7 @@ class Builder:
     def _checked_card(self, candidate: Candidate) -> Card:
         """Read the card of a whole file."""
         artifact = artifacts.read(candidate.path)
-        artifacts.verify(artifact)
+        self._beside_answers(lambda: artifacts.verify(artifact))
         card = artifact.card if self._card is None or artifact.card is None else _described(self._card, artifact.card)
         card = card or self._card
         if card is None:
@@ -263,13 +265,21 @@ class Builder:
 
     def _built(self, candidate: Candidate, card: Card, number: int) -> Live | None:
         """Load, check the golden sample, warm; None if the builder is stopped meanwhile."""
-        predictor, plan = self._loader.load(candidate.path, card)
-        for one in predictor.each():
-            verify.golden(one)
-            for _ in verify.warm(one, plan.max_batch if self.serving or one.device != "cpu" else 1):  # the first one is waited for
-                if self._stop.is_set():
-                    return None
-        return Live(predictor, number, plan)
+        predictor, plan = self._loader.load(candidate.path, card, aside=self._beside_answers)
+
+        def check() -> bool:
+            for one in predictor.each():
+                verify.golden(one)
+                for _ in verify.warm(one, plan.max_batch if self.serving or one.device != "cpu" else 1):  # the first one is waited for
+                    if self._stop.is_set():
+                        return False
+            return True
+
+        return Live(predictor, number, plan) if self._beside_answers(check) else None
+
+    def _beside_answers(self, function: Callable[[], T]) -> T:
+        """Call what takes long so that answers don't wait for it; at once, where nothing answers yet."""
+        return self._aside.call(function) if self.serving is not None else function()
 
     def _unchanged(self, candidate: Candidate, error: Exception) -> bool:
         """Whether a failure stands. A file that can't be read may still be on its way: wait until it rests, and see."""

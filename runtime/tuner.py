@@ -10,13 +10,14 @@ What is measured for one version holds for the next of the same graph.
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Hashable
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import msgspec
 
+from exportweb.priority import yield_cpus
 from exportweb.runtime.predictor import Predictor
 
 BUDGET = 2.0
@@ -32,6 +33,7 @@ _RUNS_ON_GPU = 2  # one computes while the other's images are copied
 _HANDOVER = 0.5e-3  # seconds of a core that a run costs a server beside what it computes: locks, threads woken, the GIL handed over
 _SLICE = 0.1  # seconds of one measurement, where a run doesn't take longer
 _WORTH = 0.03  # what more images or threads have to gain: less is noise, and who comes early to a batch waits for the others
+_NICE = 10  # how much nicer a thread that measures is: who asks meanwhile comes first
 _ALONE = 0.15  # what a session of its own for runs that are alone has to gain: it costs the memory of the weights again
 
 
@@ -208,22 +210,17 @@ class _Bench:
         """Measure images/s; raise `Disturbed`."""
         images = predictor.blank(batch)
         predictor.infer(images)  # the first run of a shape allocates
-        rates: list[float] = []
 
-        def run() -> None:
+        def run(_: int) -> float:
             begin, count = time.perf_counter(), 0
             while (spent := time.perf_counter() - begin) < _SLICE or count == 0:
                 predictor.infer(images)
                 count += 1
-            rates.append(batch * count / spent)
+            return batch * count / spent
 
-        beside = [threading.Thread(target=run, name="exportweb-tuner", daemon=True) for _ in range(runs - 1)]
-        for thread in beside:
-            thread.start()
-        run()
-        for thread in beside:
-            thread.join()
+        with ThreadPoolExecutor(runs, "exportweb-tuner", initializer=yield_cpus, initargs=(_NICE,)) as pool:
+            total = sum(pool.map(run, range(runs)))
         if self._disturbed():
             raise Disturbed
-        self.trials.append(Trial(runs, threads, batch, round(sum(rates), 1)))
-        return sum(rates)
+        self.trials.append(Trial(runs, threads, batch, round(total, 1)))
+        return total
