@@ -34,6 +34,7 @@ from serve import launch, photo, wrk
 from swap import percentile
 
 MODELS = ["mobilenetv3_small_050", "resnet50"]
+CLIENTS = 16  # enough to keep it busy, and none is refused by a slow model on half of a small machine
 PROBES = 60
 IN_A_ROW = 10
 PAUSE = 0.02  # seconds before each: a core that was idle is slower at first, so that all probes have to come after the same rest
@@ -103,8 +104,8 @@ def measure(name: str, *, seconds: float, times: float) -> list[str]:
         server = launch(path)
         os.sched_setaffinity(0, cores[half:] or cores)
         memory = Memory(*psutil.Process().children())
-        wrk(server.url, image, 32)
-        most = statistics.median(wrk(server.url, image, 32)[0] for _ in range(3))
+        wrk(server.url, image, CLIENTS)
+        most = statistics.median(wrk(server.url, image, CLIENTS)[0] for _ in range(3))
         normal = 1.5 * statistics.median(probe(server.url, data) for _ in range(PROBES))
         before = memory.now()
         words = [sys.executable, str(Path(__file__).with_name("openloop.py")), server.url, str(image), str(times * most), str(seconds)]

@@ -49,9 +49,8 @@ class Workers:
     def lane(self, *, max_queue: int = 256, max_bytes: int = MAX_WAITING_BYTES, max_pixels: int = MAX_PIXELS, keep: int = 1) -> Lane:
         """Make a place for a model.
 
-        `max_queue` jobs and `max_bytes` of their bodies may wait, and of slow ones only as many as are done in about a second; one job
-        always may. An image has at most `max_pixels`, arrays as many
-        values. The last `keep` versions that served stay loaded.
+        `max_queue` jobs and `max_bytes` of their bodies may wait, and of slow ones only as many as are done in less than two seconds; one
+        job always may. An image has at most `max_pixels`, arrays as many values. The last `keep` versions that served stay loaded.
         """
         lane = Lane(self, max_queue=max_queue, max_bytes=max_bytes, max_pixels=max_pixels, keep=keep)
         with self.lock:

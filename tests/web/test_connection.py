@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import queue
 import socket
 import time
@@ -10,6 +11,7 @@ import httpx
 import pytest
 
 from exportweb.runtime import Answer
+from exportweb.web.connection import REST, Connections
 from versions import WAIT, Blockade
 from wire import head, read_answer, send_for_ever
 
@@ -45,6 +47,22 @@ def test_a_full_server_does_not_ask_for_the_body(full: Any, connect: Callable[..
     status, headers, _ = read_answer(connection)
     assert (status, headers["connection"]) == (503, "close")
     assert connection.recv(1) == b""
+
+
+def test_however_many_are_refused_together_the_server_rests_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rests: list[float] = []
+
+    async def refuse_crowds() -> None:
+        shared = Connections(limit=1, refusal=lambda *_: 1)
+        for crowd in (100, 3):
+            for _ in range(crowd):
+                shared.rest()
+            await asyncio.sleep(0)
+            rests.append(-1)
+
+    monkeypatch.setattr(time, "sleep", rests.append)
+    asyncio.run(refuse_crowds())
+    assert rests == [REST, -1, REST, -1]
 
 
 def test_a_full_server_answers_everything_else(full: Any) -> None:
