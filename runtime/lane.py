@@ -115,6 +115,11 @@ class Lane:
             return 0
         return max(1, math.ceil(before / rate))
 
+    @property
+    def backlog(self) -> float:
+        """The seconds of work that wait, 0 as long as it isn't known how fast that goes. Takes no lock, either."""
+        return (len(self._raw) + len(self._ready)) / self._pace.rate
+
     def swap(self, live: Live | None) -> list[Live]:
         """Answer from this version from now on, None for none.
 
@@ -222,6 +227,8 @@ class Lane:
             if job in self._raw:  # else it is being prepared or run
                 self._raw.remove(job)
                 self._bytes -= job.size
+                if not self._raw and not self._ready:
+                    self._pace.pause()
                 self.ended([job])
 
     # -- what can be done --------------------------------------------------------------------------------------------

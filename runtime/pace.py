@@ -25,3 +25,7 @@ class Pace:
             self._answers = _KEPT * self._answers + answers
             self._seconds = _KEPT * self._seconds + now - self._since
         self._since = now if busy else None
+
+    def pause(self) -> None:
+        """Forget since when it was busy: what waited has gone away."""
+        self._since = None

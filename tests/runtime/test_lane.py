@@ -8,6 +8,7 @@ from exportweb.errors import NotFound
 from exportweb.runtime import Answer, Predictor
 from exportweb.runtime.jobs import Live, Plan
 from exportweb.runtime.lane import Lane
+from exportweb.runtime.pace import Pace
 from exportweb.runtime.workers import Workers
 from serving import Artifacts
 
@@ -75,3 +76,27 @@ def test_a_lane_has_bounds_of_its_own(versions: list[Live]) -> None:
         lane.swap(versions[1])
         lane.submit(b"12", {}, print)
         assert lane.stats() == {"queue": 1, "in_flight": 0, "queue_bytes": 2}
+
+
+def test_when_the_last_that_waited_gives_up_the_lane_is_not_busy(versions: list[Live], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or the time until the next request would count as time that answers took, and the model as a slow one."""
+    pauses: list[int] = []
+    lane = Workers(1).lane()
+    lane.swap(versions[1])
+    first, second = (lane.submit(b"", None, print) for _ in range(2))
+    monkeypatch.setattr(Pace, "pause", lambda _: pauses.append(1))
+    first.cancel()
+    assert pauses == []
+    second.cancel()
+    assert len(pauses) == 1
+
+
+def test_what_waits_takes_as_long_as_the_model_is_slow(versions: list[Live]) -> None:
+    lane = Workers(1).lane()
+    lane.swap(versions[1])
+    for _ in range(3):
+        lane.submit(b"", None, print)
+    assert lane.backlog == 0.0, "nothing is known of the model yet"
+    for second in range(100):
+        lane._pace.count(2, now=float(second), busy=True)
+    assert lane.backlog == pytest.approx(1.5)

@@ -37,6 +37,16 @@ def test_time_without_work_is_nobodys() -> None:
     assert pace.rate == pytest.approx(10.0)
 
 
+def test_nor_is_that_after_what_waited_has_gone_away() -> None:
+    pace = Pace()
+    pace.count(1, now=0.0, busy=True)
+    pace.count(1, now=0.1, busy=True)
+    pace.pause()
+    pace.count(1, now=100.0, busy=True)
+    pace.count(1, now=100.1, busy=True)
+    assert pace.rate == pytest.approx(10.0)
+
+
 def test_it_follows_a_change() -> None:
     pace = Pace()
     for i in range(100):

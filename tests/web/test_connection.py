@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from exportweb.runtime import Answer
-from exportweb.web.connection import REST, Connections
+from exportweb.web.connection import ENOUGH, REST, Connections
 from versions import WAIT, Blockade
 from wire import head, read_answer, send_for_ever
 
@@ -49,20 +49,21 @@ def test_a_full_server_does_not_ask_for_the_body(full: Any, connect: Callable[..
     assert connection.recv(1) == b""
 
 
-def test_however_many_are_refused_together_the_server_rests_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    rests: list[float] = []
+@pytest.mark.parametrize(("backlog", "rests"), [(0.0, 0), (ENOUGH / 2, 0), (ENOUGH, 1), (5.0, 1)])
+def test_while_the_models_have_enough_to_do_what_comes_is_collected(monkeypatch: pytest.MonkeyPatch, backlog: float, rests: int) -> None:
+    """However many requests come together, the server rests once after them."""
+    rested: list[float] = []
 
-    async def refuse_crowds() -> None:
-        shared = Connections(limit=1, refusal=lambda *_: 1)
+    async def crowds() -> None:
+        shared = Connections(limit=1, refusal=lambda *_: 0, backlog=lambda: backlog)
         for crowd in (100, 3):
             for _ in range(crowd):
                 shared.rest()
             await asyncio.sleep(0)
-            rests.append(-1)
 
-    monkeypatch.setattr(time, "sleep", rests.append)
-    asyncio.run(refuse_crowds())
-    assert rests == [REST, -1, REST, -1]
+    monkeypatch.setattr(time, "sleep", rested.append)
+    asyncio.run(crowds())
+    assert rested == [REST] * 2 * rests
 
 
 def test_a_full_server_answers_everything_else(full: Any) -> None:
