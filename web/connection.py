@@ -46,7 +46,7 @@ class Connections:
         self._rests = False
 
     def rest(self) -> None:
-        """Once all that has come is dealt with, sleep for a moment, if the models have enough to do: what comes then is dealt with together.
+        """Once all that has come is dealt with, sleep for a moment, if the models have enough to do: what comes is dealt with together.
 
         To be called with each request. Waking for each, with cold caches, and taking the GIL from who computes answers costs more than what
         is done then. With mobilenetv3_small_050 and 32 clients on two cores, 1.03 of what a loop without a server does was answered so,
