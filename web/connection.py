@@ -49,8 +49,7 @@ class Connections:
         """Once all that has come is dealt with, sleep for a moment, if the models have enough to do: what comes is dealt with together.
 
         To be called with each request. Waking for each, with cold caches, and taking the GIL from who computes answers costs more than what
-        is done then. With mobilenetv3_small_050 and 32 clients on two cores, 1.03 of what a loop without a server does was answered so,
-        0.94 before; at ten times the requests that can be answered, refusing them takes half.
+        is done then: at ten times the requests that one core can answer, a twelfth of the answers.
         """
         if not self._rests:
             self._rests = True
