@@ -38,7 +38,7 @@ class Aside:
         self.left = 0.0  # of the CPUs' time, between the last two looks
         self._proc = proc
         self._looked, self._times = time.monotonic(), _cpu_times(proc)
-        self._threads: dict[bool, _Thread] = {}  # for idle CPUs, or a nice one; made when they are needed
+        self._threads: dict[bool, AsideThread] = {}  # for idle CPUs, or a nice one; made when they are needed
 
     def look(self) -> None:
         """Measure what is left of the CPUs' time; to be called every few seconds."""
@@ -66,9 +66,9 @@ class Aside:
         while self._threads:
             self._threads.popitem()[1].end()
 
-    def _thread(self, *, idle: bool) -> _Thread:
+    def _thread(self, *, idle: bool) -> AsideThread:
         if idle not in self._threads:
-            self._threads[idle] = _Thread(idle=idle)
+            self._threads[idle] = AsideThread(idle=idle)
         return self._threads[idle]
 
     def _starves(self, thread: int, future: Future[T]) -> bool:
@@ -82,8 +82,11 @@ class Aside:
         return after is not None and after - before < _HARDLY * (time.monotonic() - start)
 
 
-class _Thread:
-    """A thread that calls one function after another. It stays, since the C library keeps memory for each thread by itself."""
+class AsideThread:
+    """A nice thread, or one for idle CPUs, that calls one function after another and keeps nobody from exiting.
+
+    It is kept for the next call, since the C library keeps memory for each thread by itself.
+    """
 
     def __init__(self, *, idle: bool) -> None:
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()

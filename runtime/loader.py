@@ -19,9 +19,6 @@ from exportweb.runtime.tuner import BUDGET, DEFAULT_BATCH_GPU, Disturbed, Tuner,
 
 log = logging.getLogger(__name__)
 
-Aside = Callable[[Callable[[], Predictor]], Predictor]
-"""What calls a function and returns what that returns."""
-
 _MEASURING = threading.Lock()  # models that are measured at the same time would measure each other
 
 
@@ -55,12 +52,14 @@ class Loader:
         self._decoding: Decode = decoding
         self._tuner = Tuner(cpus=cpus, threads=threads, max_batch=max_batch, budget=budget, shared=shared)
 
-    def load(self, path: str | os.PathLike[str], card: Card, *, aside: Aside | None = None) -> tuple[Predictor, Plan]:
+    def load(
+        self, path: str | os.PathLike[str], card: Card, *, aside: Callable[[Callable[[], Predictor]], Predictor] | None = None
+    ) -> tuple[Predictor, Plan]:
         """Load a version; return it with how it is run. Raises what `Predictor.load` raises.
 
-        `aside` calls what takes long. A session whose runs have several threads is loaded by the caller itself all the same: those
-        are started meanwhile, and keep for good the priority of whoever starts them. A session for runs that are alone is left to
-        `complete`: who waits for a version under load won't need it.
+        `aside` calls what takes long, and returns what that returns. A session whose runs have several threads is loaded by the caller
+        itself all the same: those are started meanwhile, and keep for good the priority of whoever starts them. A session for runs that
+        are alone is left to `complete`: who waits for a version under load won't need it.
         """
         known = self._tuner.known(_graph(path, card))
         threads = self._tuner.threads if known is None else known.threads

@@ -12,12 +12,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Hashable
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import msgspec
 
-from exportweb.priority import yield_cpus
+from exportweb.runtime.aside import AsideThread
 from exportweb.runtime.predictor import Predictor
 
 BUDGET = 2.0
@@ -33,7 +32,6 @@ _RUNS_ON_GPU = 2  # one computes while the other's images are copied
 _HANDOVER = 0.5e-3  # seconds of a core that a run costs a server beside what it computes: locks, threads woken, the GIL handed over
 _SLICE = 0.1  # seconds of one measurement, where a run doesn't take longer
 _WORTH = 0.03  # what more images or threads have to gain: less is noise, and who comes early to a batch waits for the others
-_NICE = 10  # how much nicer a thread that measures is: who asks meanwhile comes first
 _ALONE = 0.15  # what a session of its own for runs that are alone has to gain: it costs the memory of the weights again
 
 
@@ -211,15 +209,18 @@ class _Bench:
         images = predictor.blank(batch)
         predictor.infer(images)  # the first run of a shape allocates
 
-        def run(_: int) -> float:
+        def run() -> float:
             begin, count = time.perf_counter(), 0
             while (spent := time.perf_counter() - begin) < _SLICE or count == 0:
                 predictor.infer(images)
                 count += 1
             return batch * count / spent
 
-        with ThreadPoolExecutor(runs, "exportweb-tuner", initializer=yield_cpus, initargs=(_NICE,)) as pool:
-            total = sum(pool.map(run, range(runs)))
+        beside = [AsideThread(idle=False) for _ in range(runs)]  # who asks meanwhile comes first
+        rates = [thread.call(run) for thread in beside]
+        for thread in beside:
+            thread.end()
+        total = sum(rate.result() for rate in rates)
         if self._disturbed():
             raise Disturbed
         self.trials.append(Trial(runs, threads, batch, round(total, 1)))
