@@ -49,7 +49,7 @@ class Connections:
         """Once all that has come is dealt with, sleep for a moment, if the models have enough to do: what comes is dealt with together.
 
         To be called with each request. Waking for each, with cold caches, and taking the GIL from who computes answers costs more than what
-        is done then: at ten times the requests that one core can answer, a twelfth of the answers.
+        is done then.
         """
         if not self._rests:
             self._rests = True
