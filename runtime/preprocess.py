@@ -43,7 +43,7 @@ class Preprocess:
         self._mode: Any = "L" if input.color == "L" else "RGB"
         fill = input.fill * (input.channels // len(input.fill))
         self._fill: Any = fill[0] if input.channels == 1 else fill[::-1] if input.color == "BGR" else fill
-        self._table = _normalised(input.mean, input.std) if input.dtype == "float32" else None
+        self._mean, self._std = (np.array(values, np.float32).reshape(-1, 1, 1) for values in (input.mean, input.std))
 
     def __call__(self, image: Image.Image) -> npt.NDArray[Any]:
         """Return the pixels: uint8 or float32 as `dtype` says, [height, width, channels] or, for ``"NCHW"``,
@@ -90,15 +90,13 @@ class Preprocess:
         input = self.input
         data = image.tobytes("raw", input.color)  # in the colour order that the graph wants, without another copy
         pixels: npt.NDArray[Any] = np.frombuffer(data, np.uint8).reshape(image.height, image.width, input.channels)
-        if input.layout == "NCHW":
-            pixels = pixels.transpose(2, 0, 1)
-        if self._table is None:
-            return np.ascontiguousarray(pixels)
-        out = np.empty(pixels.shape, np.float32)
-        axis = 0 if input.layout == "NCHW" else 2
-        for channel, table in enumerate(self._table):
-            np.take(table, pixels.take(channel, axis), out=np.moveaxis(out, axis, 0)[channel])
-        return out
+        planes = pixels.transpose(2, 0, 1)
+        if input.dtype == "float32":  # in this order, each step rounded to float32, but in place: nothing but the result is allocated
+            planes = planes.astype(np.float32, order="C")
+            planes /= np.float32(255)
+            planes -= self._mean
+            planes /= self._std
+        return np.ascontiguousarray(planes if input.layout == "NCHW" else planes.transpose(1, 2, 0))
 
 
 def _sampled(image: Image.Image, size: tuple[int, int]) -> Image.Image:
@@ -106,9 +104,3 @@ def _sampled(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     steps = image.width / size[0], 0, 0, 0, image.height / size[1], 0
     return image.transform(size, Image.Transform.AFFINE, steps, Image.Resampling.BILINEAR)
 
-
-def _normalised(mean: tuple[float, ...], std: tuple[float, ...]) -> npt.NDArray[np.float32]:
-    """Return [channels, 256]: what each value becomes, ``(x / 255 - mean) / std`` in float32 and in that order."""
-    values = np.arange(256, dtype=np.float32) / np.float32(255)
-    table: npt.NDArray[np.float32] = (values - np.array(mean, np.float32)[:, None]) / np.array(std, np.float32)[:, None]
-    return table
