@@ -36,6 +36,7 @@ T = TypeVar("T")
 SETTLED = 0.3
 """Seconds that a file which can't be read has to stay unchanged before it counts as torn, not as still being written."""
 
+_PATIENCE = 3  # looks for which measuring a busy model is put off
 _SCANNED = 200  # versions whose cards are read when a store is first seen
 
 
@@ -82,6 +83,7 @@ class Builder:
         self._loaded: list[Loaded] = []
         self._tuned: Live | None = None  # nothing is left to be measured for it
         self._tried: Live | None = None
+        self._put_off = 0  # looks for which that was, because something was asked between them
         self._completed: Live | None = None  # it has all of its sessions
         self._asked = lane.disturbance()  # since the last look
         self._company = lane.company()
@@ -182,16 +184,26 @@ class Builder:
         self._started = True
 
     def _tune(self) -> None:
-        """Measure how the version that serves is run best: at once; where that was disturbed, when nothing was asked between looks."""
+        """Measure how the version that serves is run best: at once; where that was disturbed, when nothing was asked between looks, and
+        where something always is, between runs.
+        """
         if not self._loaded or self._loaded[-1].live is self._tuned:
             return
         live, _, candidate, _ = self._loaded[-1]
         new, self._tried = live is not self._tried, live
-        if new or not self._asked():
+        self._put_off = 0 if new or not self._asked() else self._put_off + 1
+        between = self._put_off >= _PATIENCE
+        if between or not self._put_off:
             asked = self._lane.disturbance()
-            # A file that is replaced meanwhile isn't this version any more.
-            if self._loader.tune(candidate.path, live, disturbed=lambda: asked() or fingerprint(candidate.path) != candidate.fingerprint):
+
+            def disturbed() -> bool:  # a file that is replaced meanwhile isn't this version any more
+                return (asked() and not between) or fingerprint(candidate.path) != candidate.fingerprint
+
+            turn = self._lane.turn if between else contextlib.nullcontext
+            if self._loader.tune(candidate.path, live, disturbed=disturbed, turn=turn):
                 self._tuned = live
+            elif between:
+                self._put_off = 0
         self._asked = self._lane.disturbance()
 
     def _complete(self) -> None:

@@ -16,6 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from exportweb.errors import NotFound, Overloaded
@@ -154,6 +155,10 @@ class Lane:
         """Return what says whether the pool has had anything to do since this was called."""
         taken = self._workers.taken
         return lambda: self._closing or self._workers.taken != taken
+
+    def turn(self) -> AbstractContextManager[None]:
+        """Return a block that has the machine to itself (see `Workers.turn`)."""
+        return self._workers.turn()
 
     def company(self) -> Callable[[], bool]:
         """Return what says whether most runs since this was called had something going on beside them."""

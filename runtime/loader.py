@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
 from collections.abc import Callable, Hashable
+from contextlib import AbstractContextManager
 
 from exportweb import artifact as artifacts
 from exportweb.card import Card
@@ -79,11 +81,18 @@ class Loader:
         except (ExportwebError, OSError) as error:  # it serves without
             log.info("%s gets no session for runs that are alone: %s", predictor.card.name, error)
 
-    def tune(self, path: str | os.PathLike[str], live: Live, *, disturbed: Callable[[], bool]) -> bool:
+    def tune(
+        self,
+        path: str | os.PathLike[str],
+        live: Live,
+        *,
+        disturbed: Callable[[], bool],
+        turn: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
+    ) -> bool:
         """Measure how a version that serves is run best, if that isn't known yet, and have it run so from now on.
 
         `disturbed` says whether something else was asked of the machine meanwhile: then everything stays as it is, and this returns
-        False; True if nothing is left to be measured.
+        False; True if nothing is left to be measured. Each measurement is made in a block that `turn` returns.
         """
         predictor = live.predictor
         graph, loaded = _graph(path, predictor.card), {predictor.session.threads: predictor}
@@ -94,7 +103,7 @@ class Loader:
 
         try:
             with _MEASURING:
-                tuning = self._tuner.tune(graph, predictor, load, disturbed=disturbed)
+                tuning = self._tuner.tune(graph, predictor, load, disturbed=disturbed, turn=turn)
         except Disturbed:
             return False
         except (ExportwebError, OSError) as error:  # it serves, so what it can't do is not asked of it

@@ -10,8 +10,10 @@ What is measured for one version holds for the next of the same graph.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import AbstractContextManager
 from typing import NamedTuple
 
 import msgspec
@@ -29,9 +31,11 @@ DEFAULT_BATCH, DEFAULT_BATCH_GPU = 4, 32
 """The most images a run where nothing was measured."""
 
 _RUNS_ON_GPU = 2  # one computes while the other's images are copied
-_HANDOVER = 0.5e-3  # seconds of a core that a run costs a server beside what it computes: locks, threads woken, the GIL handed over
+_HANDOVER = 1e-3  # seconds of a core that a run costs a server beside what it computes: cold caches, threads woken, the GIL handed over
 _SLICE = 0.1  # seconds of one measurement, where a run doesn't take longer
-_WORTH = 0.03  # what more images or threads have to gain: less is noise, and who comes early to a batch waits for the others
+_WORTH = 0.03  # what more images have to gain: less is noise, and who comes early to a batch waits for the others
+_LOSS = 0.1  # what more images have to lose to end the search
+_SHARED = 0.15  # what runs of several threads have to gain: each waits for its slowest thread, and in a server one has company
 _ALONE = 0.15  # what a session of its own for runs that are alone has to gain: it costs the memory of the weights again
 
 
@@ -114,23 +118,32 @@ class Tuner:
         )
 
     def tune(
-        self, graph: Hashable, predictor: Predictor, load: Callable[[int], Predictor], *, disturbed: Callable[[], bool]
+        self,
+        graph: Hashable,
+        predictor: Predictor,
+        load: Callable[[int], Predictor],
+        *,
+        disturbed: Callable[[], bool],
+        turn: Callable[[], AbstractContextManager[None]] = contextlib.nullcontext,
     ) -> Tuning | None:
         """Measure what is open, and remember it; return None if nothing is.
 
         `predictor` has `threads` of them a run; `load` makes one that has more. `disturbed` says whether something else is asked of the
-        machine: then nothing is remembered, whoever asked comes first, and this raises `Disturbed`.
+        machine: then nothing is remembered, whoever asked comes first, and this raises `Disturbed`. Each measurement is made in a block that
+        `turn` returns.
         """
         start, on_cpu = self.default(predictor), predictor.device == "cpu"
         counts = self._counts() if on_cpu and not self._threads else []
         limit = (MAX_BATCH if on_cpu else MAX_BATCH_GPU) if not self._max_batch and predictor.max_batch is None else 1
         if self._budget <= 0 or self.known(graph) is not None or (not counts and limit == 1):
             return None
-        bench = _Bench(self._budget, disturbed)
+        bench = _Bench(self._budget, disturbed, turn)
         options = [bench.option(predictor, start.runs, start.threads)]
         for count in counts:
             if bench.affords(1, options[0].single):
-                options.append(bench.option(load(count), self._cpus // count, count))
+                with bench.spending():
+                    loaded = load(count)
+                options.append(bench.option(loaded, self._cpus // count, count))
         best, alone = _best(options, shared=self._shared())
         batch = bench.batch(best, limit) if limit > 1 else start.batch
         tuning = Tuning(best.runs, best.threads, batch, alone.threads, round(bench.seconds, 2), tuple(bench.trials))
@@ -159,7 +172,7 @@ def _best(options: list[_Option], *, shared: bool) -> tuple[_Option, _Option]:
     """
     best = options[0]
     for option in [] if shared else options[1:]:
-        if option.full > best.full * (1 + _WORTH):
+        if option.full > best.full * (1 + _SHARED):
             best = option
     alone = max(options, key=lambda option: option.single)
     return best, alone if alone.single > best.single * (1 + _ALONE) else best
@@ -173,16 +186,19 @@ def _served(rate: float, runs: int, batch: int) -> float:
 class _Bench:
     """Measurements, in about `budget` seconds."""
 
-    def __init__(self, budget: float, disturbed: Callable[[], bool]) -> None:
+    def __init__(self, budget: float, disturbed: Callable[[], bool], turn: Callable[[], AbstractContextManager[None]]) -> None:
         self.trials: list[Trial] = []
-        self._start = time.perf_counter()
+        self.seconds = 0.0  # of the budget that are spent
         self._budget = budget
         self._disturbed = disturbed
+        self._turn = turn
 
-    @property
-    def seconds(self) -> float:
-        """The time since the start."""
-        return time.perf_counter() - self._start
+    @contextlib.contextmanager
+    def spending(self) -> Iterator[None]:
+        """Count what the block takes."""
+        start = time.perf_counter()
+        yield
+        self.seconds += time.perf_counter() - start
 
     def affords(self, batch: int, rate: float) -> bool:
         """Whether there is time for a measurement of batches, where one run answers `rate` images/s."""
@@ -200,14 +216,13 @@ class _Bench:
         while 2 * batch <= limit and self.affords(2 * batch, option.full / option.runs):
             batch *= 2
             served[batch] = _served(self.rate(option.predictor, option.runs, option.threads, batch), option.runs, batch)
-            if served[batch] < served[batch // 2] * (1 - _WORTH):
+            if served[batch] < served[batch // 2] * (1 - _LOSS):
                 break
         return min(size for size, rate in served.items() if rate * (1 + _WORTH) >= max(served.values()))
 
     def rate(self, predictor: Predictor, runs: int, threads: int, batch: int) -> float:
         """Measure images/s; raise `Disturbed`."""
         images = predictor.blank(batch)
-        predictor.infer(images)  # the first run of a shape allocates
 
         def run() -> float:
             begin, count = time.perf_counter(), 0
@@ -216,11 +231,13 @@ class _Bench:
                 count += 1
             return batch * count / spent
 
-        beside = [AsideThread(idle=False) for _ in range(runs)]  # who asks meanwhile comes first
-        rates = [thread.call(run) for thread in beside]
-        for thread in beside:
-            thread.end()
-        total = sum(rate.result() for rate in rates)
+        with self._turn(), self.spending():
+            predictor.infer(images)  # the first run of a shape allocates
+            beside = [AsideThread(idle=False) for _ in range(runs)]  # who asks meanwhile comes first
+            rates = [thread.call(run) for thread in beside]
+            for thread in beside:
+                thread.end()
+            total = sum(rate.result() for rate in rates)
         if self._disturbed():
             raise Disturbed
         self.trials.append(Trial(runs, threads, batch, round(total, 1)))

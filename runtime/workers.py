@@ -10,10 +10,11 @@ first.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from exportweb.errors import ExportwebError, RequestError
 from exportweb.runtime.cpus import usable_cpus
@@ -42,6 +43,8 @@ class Workers:
         self._lanes: list[Lane] = []
         self._clock = 0.0  # the seconds that the lane which was served last had had
         self._idle = 0
+        self._turns = 0  # of who wants the machine to themselves
+        self._quiet = threading.Condition(self.lock)
         self.taken = 0  # how often a thread took something to do
         self._started = self._stopped = False
         self._threads = [threading.Thread(target=self._loop, name=f"exportweb-worker-{i}", daemon=True) for i in range(self.count)]
@@ -70,6 +73,24 @@ class Workers:
             for thread in self._threads:
                 thread.start()
 
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[None]:
+        """Have the machine to oneself: what is going on is finished before the block begins, and nothing else is begun until it ends.
+
+        Then this waits for as long again as the block took: so whoever takes turns has half of the time at most.
+        """
+        with self.lock:
+            self._turns += 1
+            self._quiet.wait_for(lambda: self._stopped or self._idle == self.count)
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            with self.work:
+                self._turns -= 1
+                self.work.notify_all()
+            time.sleep(time.perf_counter() - start)
+
     # -- for lanes ---------------------------------------------------------------------------------------------------
 
     def enter(self, lane: Lane) -> None:
@@ -88,6 +109,7 @@ class Workers:
                 self._lanes.remove(lane)
             self._stopped = not self._lanes
             self.work.notify_all()
+            self._quiet.notify_all()
         if self._stopped:
             for thread in self._threads:
                 if thread.is_alive() and thread is not threading.current_thread():
@@ -108,13 +130,14 @@ class Workers:
         """Wait for something to do; None when the pool has stopped."""
         with self.work:
             while not self._stopped:
-                taken = self._next()
+                taken = None if self._turns else self._next()
                 if taken is not None:
                     self.taken += 1
                     if self._idle and any(lane.has_work() for lane in self._lanes):
                         self.work.notify()
                     return taken
                 self._idle += 1
+                self._quiet.notify_all()
                 self.work.wait()
                 self._idle -= 1
         return None
