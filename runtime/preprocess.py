@@ -103,4 +103,3 @@ def _sampled(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """Resize to `size` (width, height) by the four pixels around each place, as OpenCV's INTER_LINEAR."""
     steps = image.width / size[0], 0, 0, 0, image.height / size[1], 0
     return image.transform(size, Image.Transform.AFFINE, steps, Image.Resampling.BILINEAR)
-
