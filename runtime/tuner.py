@@ -129,8 +129,8 @@ class Tuner:
         """Measure what is open, and remember it; return None if nothing is.
 
         `predictor` has `threads` of them a run; `load` makes one that has more. `disturbed` says whether something else is asked of the
-        machine: then nothing is remembered, whoever asked comes first, and this raises `Disturbed`. Each measurement is made in a block that
-        `turn` returns.
+        machine: then nothing is remembered, whoever asked comes first, and this raises `Disturbed`. Each measurement is made in a block
+        that `turn` returns.
         """
         start, on_cpu = self.default(predictor), predictor.device == "cpu"
         counts = self._counts() if on_cpu and not self._threads else []
