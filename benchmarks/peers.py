@@ -38,8 +38,8 @@ from sklearn.datasets import load_sample_images
 from contenders import CONTENDERS, Contender, Environment, Running
 from exportweb.exporters.single import export
 from exportweb.runtime import Predictor
+from limit import best, rate
 from measure import table
-from serve import raw
 
 MODELS = ["mobilenetv3_small_050", "resnet50"]
 SECONDS = {1: 3, 8: 4, 32: 4}  # by concurrency
@@ -161,9 +161,9 @@ class Bench:
         environments = self.environments(contenders)
         for name in models:
             model = self.model(name)
-            right = expected(model)
+            right, settings = expected(model), best(model, photos()[0])
             for _ in range(rounds):
-                limit = max(raw(model, photos()[0], processes=processes) for processes in (False, True))
+                limit = max(rate(model, photos()[0], setting, seconds=SECONDS[8]) for setting in settings)
                 for contender in random.sample(contenders, len(contenders)):
                     row = {"contender": contender.name, "model": name, "limit": limit}
                     with tempfile.TemporaryDirectory() as folder:

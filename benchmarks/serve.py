@@ -1,7 +1,5 @@
-"""Images a second that the server answers, against the same pipeline in a loop with no server around it.
-
-The loop decodes, resizes, runs and ranks in as many threads as there are cores, and in as many processes; what is better of the two by its
-median is the limit (the better one of each round would be the luckier one). Needs wrk.
+"""Images a second that the server answers, against the limit: the same work in a loop with no server around it, in the best way
+(see limit.py). Needs wrk.
 
     python benchmarks/serve.py [MODEL ...]
 """
@@ -11,19 +9,15 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import multiprocessing
-import os
 import re
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import urllib.error
 import urllib.request
-from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
 
 import timm
@@ -34,11 +28,13 @@ from sklearn.datasets import load_sample_image
 from exportweb.exporters.server import Server
 from exportweb.exporters.single import export
 from exportweb.runtime import Predictor
+from limit import Setting, best, rate
 from measure import table
 
 MODELS = ["resnet50", "mobilenetv3_small_050"]
 CONCURRENCY = (1, 8, 32)
 ROUNDS, SECONDS = 5, 3.0
+ANSWERS = 300  # at least, in a measurement: of fewer, those that are under way when its time is over would be too many
 
 
 def photo() -> bytes:
@@ -46,42 +42,6 @@ def photo() -> bytes:
     file = io.BytesIO()
     Image.fromarray(load_sample_image("china.jpg")).resize((500, 375), Image.Resampling.BICUBIC).save(file, "JPEG", quality=90)
     return file.getvalue()
-
-
-def loop(predictor: Predictor, data: bytes, count: Synchronized[int], stop: threading.Event) -> None:
-    """Answer the same image over and over."""
-    while not stop.is_set():
-        json.dumps(predictor.predict(data))
-        with count.get_lock():
-            count.value += 1
-
-
-def in_process(path: Path, data: bytes, count: Synchronized[int], stop: threading.Event) -> None:
-    """`loop` in a process of its own."""
-    loop(Predictor.load(path, device="cpu", threads=1), data, count, stop)
-
-
-def raw(path: Path, data: bytes, *, processes: bool) -> float:
-    """Images a second without a server."""
-    spawn = multiprocessing.get_context("spawn")
-    count, cores = spawn.Value("q", 0), os.cpu_count() or 1
-    if processes:
-        stop = spawn.Event()
-        workers = [spawn.Process(target=in_process, args=(path, data, count, stop)) for _ in range(cores)]
-    else:
-        stop, predictor = threading.Event(), Predictor.load(path, device="cpu", threads=1)
-        workers = [threading.Thread(target=loop, args=(predictor, data, count, stop)) for _ in range(cores)]
-    for worker in workers:
-        worker.start()
-    while count.value < 4 * cores:
-        time.sleep(0.02)
-    before, start = count.value, time.perf_counter()
-    time.sleep(SECONDS)
-    rate = (count.value - before) / (time.perf_counter() - start)
-    stop.set()
-    for worker in workers:
-        worker.join()
-    return rate
 
 
 def launch(*paths: Path, device: str = "cpu", tune: float = 2) -> Server:
@@ -101,7 +61,7 @@ def launch(*paths: Path, device: str = "cpu", tune: float = 2) -> Server:
     return server
 
 
-def wrk(url: str, body: Path, concurrency: int) -> tuple[float, float]:
+def wrk(url: str, body: Path, concurrency: int, *, seconds: float = SECONDS) -> tuple[float, float]:
     """Images a second and the median latency in ms that wrk sees; anything but 200 is an error."""
     script = body.with_suffix(".lua")
     script.write_text(
@@ -109,12 +69,12 @@ def wrk(url: str, body: Path, concurrency: int) -> tuple[float, float]:
         'wrk.headers["Content-Type"] = "image/jpeg"\n'
         'function done(s, l) io.write(string.format("p50 %f bad %d\\n", l:percentile(50) / 1e3, s.errors.status + s.errors.timeout)) end\n'
     )
-    words = ["wrk", "-t1", f"-c{concurrency}", f"-d{SECONDS:.0f}s", "--timeout", "30s", "-s", str(script), f"{url}/predict"]
+    words = ["wrk", "-t1", f"-c{concurrency}", f"-d{seconds:.0f}s", "--timeout", "30s", "-s", str(script), f"{url}/predict"]
     out = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-    rate, p50, bad = (re.search(pattern, out) for pattern in (r"Requests/sec:\s+([\d.]+)", r"p50 ([\d.]+)", r"bad (\d+)"))
-    if rate is None or p50 is None or bad is None or int(bad[1]):
+    answered, p50, bad = (re.search(pattern, out) for pattern in (r"Requests/sec:\s+([\d.]+)", r"p50 ([\d.]+)", r"bad (\d+)"))
+    if answered is None or p50 is None or bad is None or int(bad[1]):
         sys.exit(f"wrk met errors:\n{out}")
-    return float(rate[1]), float(p50[1])
+    return float(answered[1]), float(p50[1])
 
 
 def main() -> None:
@@ -129,14 +89,14 @@ def main() -> None:
             body.write_bytes(photo())
             server = launch(path)
             url = server.url
-            wrk(url, body, 8)
-            loops: dict[bool, list[float]] = {False: [], True: []}
+            seconds = max(SECONDS, ANSWERS / wrk(url, body, 8)[0])
+            loops: dict[Setting, list[float]] = {setting: [] for setting in best(path, body.read_bytes())}
             single: list[float] = []
             served: dict[int, list[tuple[float, float]]] = {c: [] for c in CONCURRENCY}
             predictor = Predictor.load(path, device="cpu")
             for _ in range(ROUNDS):
-                for processes, rates in loops.items():
-                    rates.append(raw(path, body.read_bytes(), processes=processes))
+                for setting, rates in loops.items():
+                    rates.append(rate(path, body.read_bytes(), setting, seconds=seconds))
                 times = []
                 for _ in range(30):
                     start = time.perf_counter()
@@ -144,7 +104,7 @@ def main() -> None:
                     times.append((time.perf_counter() - start) * 1e3)
                 single.append(statistics.median(times))
                 for c in CONCURRENCY:
-                    served[c].append(wrk(url, body, c))
+                    served[c].append(wrk(url, body, c, seconds=seconds))
             server.close()
         limits = max(loops.values(), key=statistics.median)
         shares = {c: statistics.median(r / limit for (r, _), limit in zip(served[c], limits, strict=True)) for c in CONCURRENCY}
