@@ -43,21 +43,26 @@ class Connections:
         self.refusal = refusal
         self.backlog = backlog
         self.idle: dict[_Connection, None] = {}  # those that are owed nothing, in the order in which they became so
-        self._rests = False
+        self._rests = self._grew = False
+
+    def add(self, connection: _Connection) -> None:
+        """Take a new connection."""
+        self.idle[connection] = None
+        self._grew = True
 
     def rest(self) -> None:
         """Once all that has come is dealt with, sleep for a moment, if the models have enough to do: what comes is dealt with together.
 
         To be called with each request. Waking for each, with cold caches, and taking the GIL from who computes answers costs more than what
-        is done then.
+        is done then. Not while new connections come: libuv accepts one a turn, so that a crowd would wait in the system's queue for seconds.
         """
         if not self._rests:
             self._rests = True
             asyncio.get_running_loop().call_soon(self._rest)
 
     def _rest(self) -> None:
-        self._rests = False
-        if self.backlog() >= ENOUGH:
+        self._rests, grew, self._grew = False, self._grew, False
+        if not grew and self.backlog() >= ENOUGH:
             time.sleep(REST)
 
     def __call__(self, **given: Any) -> _Connection:
@@ -87,7 +92,7 @@ class _Connection(HttpToolsProtocol):
             oldest = next(iter(self._shared.idle))
             del self._shared.idle[oldest]
             oldest.transport.close()
-        self._shared.idle[self] = None
+        self._shared.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._shared.idle.pop(self, None)

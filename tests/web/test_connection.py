@@ -66,6 +66,25 @@ def test_while_the_models_have_enough_to_do_what_comes_is_collected(monkeypatch:
     assert rested == [REST] * 2 * rests
 
 
+def test_a_server_doesnt_rest_while_connections_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    rested: list[float] = []
+    newcomer: Any = object()
+
+    async def crowd() -> None:
+        shared = Connections(limit=1, refusal=lambda *_: 0, backlog=lambda: 5.0)
+        for _ in range(3):
+            shared.add(newcomer)
+            shared.rest()
+            await asyncio.sleep(0)
+            assert not rested
+        shared.rest()
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(time, "sleep", rested.append)
+    asyncio.run(crowd())
+    assert rested == [REST]
+
+
 def test_a_full_server_answers_everything_else(full: Any) -> None:
     assert httpx.get(f"{full.url}/healthz", timeout=30).status_code == 200
 
