@@ -54,7 +54,7 @@ class Connections:
         """Once all that has come is dealt with, sleep for a moment, if the models have enough to do: what comes is dealt with together.
 
         To be called with each request. Waking for each, with cold caches, and taking the GIL from who computes answers costs more than what
-        is done then. Not while new connections come: libuv accepts one a turn, so that a crowd would wait in the system's queue for seconds.
+        is done then. Not while new connections come: libuv accepts one a turn, so that a crowd of them would wait for seconds.
         """
         if not self._rests:
             self._rests = True
