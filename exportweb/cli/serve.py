@@ -42,7 +42,7 @@ _LEVELS = ("debug", "info", "warning", "error")
     "--tune",
     type=click.FloatRange(min=0),
     default=2.0,
-    help="Seconds in which that may be measured, once the first version serves and nothing is asked; 0: not at all.",
+    help="Seconds in which that may be measured, once the first version serves: when nothing is asked, or between runs; 0: not at all.",
 )
 @click.option(
     "--gpu-mem-limit",
