@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import queue
 import threading
 import weakref
 from collections.abc import Callable
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+
+from exportweb.calls import Calls
 
 T = TypeVar("T")
 
@@ -33,26 +34,17 @@ class Beside:
 
     def __init__(self) -> None:
         self.crowded = False
-        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._calls = Calls()
         threads, ready = torch.get_num_threads(), threading.Barrier(_THREADS + 1)
         for _ in range(_THREADS):
             threading.Thread(target=_work, args=(self._calls, ready), name="exportweb-beside", daemon=True).start()
-        weakref.finalize(self, self._calls.put, None).atexit = False
+        weakref.finalize(self, self._calls.end).atexit = False
         ready.wait()
         torch.set_num_threads(threads)  # what the threads have set is also what threads begin with that are started from now on
 
     def call(self, function: Callable[..., T], *args: Any) -> Future[T]:
         """Have a function called in one of the threads; its result or exception comes with the future."""
-        future: Future[T] = Future()
-
-        def run() -> None:
-            try:
-                future.set_result(function(*args))
-            except BaseException as error:
-                future.set_exception(error)
-
-        self._calls.put(run)
-        return future
+        return self._calls.call(function, *args)
 
     def compute(self, function: Callable[..., T], *args: Any) -> Future[T]:
         """Like `call`, of a function that computes; notice whether there was a core for it."""
@@ -82,12 +74,9 @@ def _ran_and_waited() -> tuple[int, int]:
     return int(ran), int(waited)
 
 
-def _work(calls: queue.SimpleQueue[Callable[[], None] | None], ready: threading.Barrier) -> None:
+def _work(calls: Calls, ready: threading.Barrier) -> None:
     yield_to_training()
     torch.get_num_threads()  # or the first to be asked, later, would fetch what the process has by then
     torch.set_num_threads(1)
     ready.wait()
-    while (call := calls.get()) is not None:
-        call()
-        del call  # what it was called with can be forgotten
-    calls.put(None)  # the other one ends, too
+    calls.work()

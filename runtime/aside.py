@@ -11,7 +11,6 @@ from __future__ import annotations
 import concurrent.futures
 import logging
 import os
-import queue
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import TypeVar
 
+from exportweb.calls import Calls
 from exportweb.priority import only_idle_cpus, yield_cpus
 
 log = logging.getLogger(__name__)
@@ -89,35 +89,24 @@ class AsideThread:
     """
 
     def __init__(self, *, idle: bool) -> None:
-        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._calls = Calls()
         thread = threading.Thread(target=self._work, args=(idle,), name="exportweb-aside", daemon=True)
         thread.start()
         self.number = thread.native_id or 0
 
     def call(self, function: Callable[[], T]) -> Future[T]:
         """Have a function called; its result or exception comes with the future."""
-        future: Future[T] = Future()
-
-        def run() -> None:
-            try:
-                future.set_result(function())
-            except BaseException as error:
-                future.set_exception(error)
-
-        self._calls.put(run)
-        return future
+        return self._calls.call(function)
 
     def end(self) -> None:
         """End the thread after the calls that it has."""
-        self._calls.put(None)
+        self._calls.end()
 
     def _work(self, idle: bool) -> None:
         yield_cpus(_NICE)
         if idle:
             only_idle_cpus()
-        while (call := self._calls.get()) is not None:
-            call()
-            del call  # what it returned can be forgotten
+        self._calls.work()
 
 
 def _cpu_times(proc: Path) -> tuple[int, int]:
