@@ -37,6 +37,7 @@ SETTLED = 0.3
 """Seconds that a file which can't be read has to stay unchanged before it counts as torn, not as still being written."""
 
 _PATIENCE = 3  # looks for which measuring a busy model is put off
+_SLOW = 0.2  # seconds an image: a busy model that takes longer isn't measured, which would keep everybody waiting for seconds
 _SCANNED = 200  # versions whose cards are read when a store is first seen
 
 
@@ -185,14 +186,14 @@ class Builder:
 
     def _tune(self) -> None:
         """Measure how the version that serves is run best: at once; where that was disturbed, when nothing was asked between looks, and
-        where something always is, between runs.
+        where something always is, between runs, if those are short.
         """
         if not self._loaded or self._loaded[-1].live is self._tuned:
             return
         live, _, candidate, _ = self._loaded[-1]
         new, self._tried = live is not self._tried, live
         self._put_off = 0 if new or not self._asked() else self._put_off + 1
-        between = self._put_off >= _PATIENCE
+        between = self._put_off >= _PATIENCE and self._lane.each < _SLOW
         if between or not self._put_off:
             asked = self._lane.disturbance()
 

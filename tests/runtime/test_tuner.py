@@ -225,3 +225,39 @@ def test_a_server_that_is_always_busy_is_measured_between_its_runs(
     assert turns
     assert not any(beside)
     assert all(isinstance(answer, Answer) for answer in answers)
+
+
+def test_a_slow_model_that_is_always_busy_is_not_measured(
+    artifacts: Artifacts, picture: Callable[..., bytes], tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few of its runs would keep everybody waiting for longer than they gain."""
+    model = ServedModel(artifacts.write(tmp_path / "model.onnx"), device="cpu", tuning_budget=0.5)
+    infer, quiet, image = Predictor.infer, threading.Event(), picture()
+
+    def slow(self: Predictor, batch: Any, **options: Any) -> Any:
+        time.sleep(0.3 * len(batch))
+        return infer(self, batch, **options)
+
+    def ask() -> None:
+        while not quiet.is_set():
+            answered = threading.Event()
+            model.submit(image, {}, lambda _, event=answered: event.set())
+            assert answered.wait(10)
+
+    monkeypatch.setattr(Workers, "turn", lambda self: pytest.fail("somebody takes turns with who asks"))
+    monkeypatch.setattr(Predictor, "infer", slow)
+    crowd = threading.Thread(target=ask)
+    model.start(wait=True)
+    crowd.start()
+    try:
+        time.sleep(7.0)  # all the looks for which it is put off
+        assert model.tuning is None
+        quiet.set()
+        crowd.join()
+        deadline = time.monotonic() + 30
+        while model.tuning is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert model.tuning is not None
+    finally:
+        quiet.set()
+        model.close()
