@@ -1,7 +1,7 @@
 """The limit of a server: the plain pipeline (contenders/pipeline.py) in a loop on all cores, with nothing around it.
 
 It is run in as many threads as there are cores and in as many processes, in batches of several sizes; the setting that answers most is the
-limit. Not the luckiest measurement: `best` finds the promising settings, and who measures takes the median of each.
+limit. `best` finds the promising settings, to be measured again beside what is compared.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class Lane:
 
     def __init__(self, workers: Workers, *, max_queue: int, max_bytes: int, max_pixels: int, keep: int) -> None:
         self.max_pixels = max_pixels
-        self.each = 0.0  # seconds that the last run took for an image
+        self.each = math.inf  # seconds that the last run took for an image
         self.used = 0.0  # seconds of workers; more than it had where others went on while it was idle
         self.closed = False
         self._workers = workers
@@ -213,7 +213,8 @@ class Lane:
         self._crowded += not alone
         self._pace.count(jobs, now=time.perf_counter(), busy=bool(self._raw or self._ready))
         self._run = seconds
-        self.each = seconds / max(jobs, 1)
+        if jobs:  # else all of them were withdrawn
+            self.each = seconds / jobs
         self.used += seconds
 
     def ended(self, jobs: list[Job]) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -100,3 +101,11 @@ def test_what_waits_takes_as_long_as_the_model_is_slow(versions: list[Live]) -> 
     for second in range(100):
         lane._pace.count(2, now=float(second), busy=True)
     assert lane.backlog == pytest.approx(1.5)
+
+
+def test_how_long_an_image_takes_is_known_after_a_run_that_had_some(versions: list[Live]) -> None:
+    lane = Workers(1).lane()
+    assert lane.each == math.inf
+    for seconds, jobs in ((2.0, 4), (0.0, 0)):  # all of the second batch hung up before it ran
+        lane.ran(seconds, jobs, alone=True)
+    assert lane.each == 0.5

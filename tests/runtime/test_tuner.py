@@ -46,6 +46,38 @@ def tune(tuner: Tuner, machine: Machine, *, graph: str = "graph") -> Tuning | No
     return tuner.tune(graph, machine, lambda threads: machine, disturbed=lambda: False)  # type: ignore[arg-type, return-value]
 
 
+def measured(model: ServedModel) -> Tuning:
+    """Wait until a model is measured."""
+    deadline = time.monotonic() + 30
+    while (tuning := model.tuning) is None:
+        assert time.monotonic() < deadline, "it was never measured"
+        time.sleep(0.01)
+    return tuning
+
+
+@contextmanager
+def asking(model: ServedModel, image: bytes, count: int) -> Iterator[list[Answer | Exception]]:
+    """Keep a model busy with so many clients, each of which asks again once it is answered; what they are answered is given."""
+    answers: list[Answer | Exception] = []
+    quiet = threading.Event()
+
+    def ask() -> None:
+        while not quiet.is_set():
+            answered = threading.Event()
+            model.submit(image, {}, lambda answer, event=answered: (answers.append(answer), event.set()))
+            assert answered.wait(10)
+
+    crowd = [threading.Thread(target=ask) for _ in range(count)]
+    for one in crowd:
+        one.start()
+    try:
+        yield answers
+    finally:
+        quiet.set()
+        for one in crowd:
+            one.join()
+
+
 def test_a_small_model_is_run_in_batches_and_alone_as_ever() -> None:
     tuning = tune(Tuner(cpus=2), Machine(lambda threads, batch: 0.010 + 0.001 * batch))
     assert tuning is not None
@@ -128,11 +160,7 @@ def test_a_served_model_is_measured_once_it_serves_and_says_so(artifacts: Artifa
     model = ServedModel(artifacts.write(tmp_path / "model.onnx"), device="cpu", tuning_budget=0.5)
     model.start(wait=True)
     try:
-        deadline = time.monotonic() + 30
-        while model.tuning is None and time.monotonic() < deadline:
-            time.sleep(0.01)
-        tuning, stats = model.tuning, model.stats()
-        assert tuning is not None
+        tuning, stats = measured(model), model.stats()
         assert tuning.trials
         assert all(trial.rate > 0 for trial in tuning.trials)
         assert (stats["max_runs"], stats["threads"], stats["max_batch"]) == (tuning.runs, tuning.threads, tuning.batch)
@@ -156,9 +184,8 @@ def test_models_of_one_server_share_its_cores(
     try:
         for model in models:
             model.start(wait=True)
-        deadline = time.monotonic() + 30
-        while any(model.tuning is None for model in models) and time.monotonic() < deadline:
-            time.sleep(0.01)
+        for model in models:
+            measured(model)
         assert [(model.stats()["threads"], model.stats()["max_runs"]) for model in models] == [(threads, 4 // threads)] * count
     finally:
         for model in models:
@@ -184,7 +211,7 @@ def test_a_server_that_is_always_busy_is_measured_between_its_runs(
 ) -> None:
     """Nothing that was asked runs beside a measurement, and all of it is answered."""
     model = ServedModel(artifacts.write(tmp_path / "model.onnx"), device="cpu", tuning_budget=0.5)
-    infer, turn, turns, beside, answers = Predictor.infer, Workers.turn, [], [], []
+    infer, turn, turns, beside = Predictor.infer, Workers.turn, [], []
 
     @contextmanager
     def counted(self: Workers) -> Iterator[None]:
@@ -198,29 +225,13 @@ def test_a_server_that_is_always_busy_is_measured_between_its_runs(
             beside.append(any(turns))
         return infer(self, batch, **options)
 
-    quiet, image = threading.Event(), picture()
-
-    def ask() -> None:
-        while not quiet.is_set():
-            answered = threading.Event()
-            model.submit(image, {}, lambda answer, event=answered: (answers.append(answer), event.set()))
-            assert answered.wait(10)
-
     monkeypatch.setattr(Workers, "turn", counted)
     monkeypatch.setattr(Predictor, "infer", watched)
     model.start(wait=True)
-    crowd = [threading.Thread(target=ask) for _ in range(4)]
-    for one in crowd:
-        one.start()
     try:
-        deadline = time.monotonic() + 30
-        while model.tuning is None and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert model.tuning is not None
+        with asking(model, picture(), 4) as answers:
+            measured(model)
     finally:
-        quiet.set()
-        for one in crowd:
-            one.join()
         model.close()
     assert turns
     assert not any(beside)
@@ -232,32 +243,19 @@ def test_a_slow_model_that_is_always_busy_is_not_measured(
 ) -> None:
     """A few of its runs would keep everybody waiting for longer than they gain."""
     model = ServedModel(artifacts.write(tmp_path / "model.onnx"), device="cpu", tuning_budget=0.5)
-    infer, quiet, image = Predictor.infer, threading.Event(), picture()
+    infer = Predictor.infer
 
     def slow(self: Predictor, batch: Any, **options: Any) -> Any:
         time.sleep(0.3 * len(batch))
         return infer(self, batch, **options)
 
-    def ask() -> None:
-        while not quiet.is_set():
-            answered = threading.Event()
-            model.submit(image, {}, lambda _, event=answered: event.set())
-            assert answered.wait(10)
-
     monkeypatch.setattr(Workers, "turn", lambda self: pytest.fail("somebody takes turns with who asks"))
     monkeypatch.setattr(Predictor, "infer", slow)
-    crowd = threading.Thread(target=ask)
     model.start(wait=True)
-    crowd.start()
     try:
-        time.sleep(7.0)  # all the looks for which it is put off
-        assert model.tuning is None
-        quiet.set()
-        crowd.join()
-        deadline = time.monotonic() + 30
-        while model.tuning is None and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert model.tuning is not None
+        with asking(model, picture(), 1):
+            time.sleep(7.0)  # all the looks for which it is put off
+            assert model.tuning is None
+        measured(model)
     finally:
-        quiet.set()
         model.close()
