@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -15,6 +16,9 @@ from serving import COLOURS, Artifacts, Server
 if TYPE_CHECKING:
     from digits import Digits
     from exportweb.exporters.exporter import Exporter
+
+# A shell's background job ignores Ctrl-C, and so would all that the tests start: some of them are stopped by it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LABELS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
 
