@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from typing import BinaryIO
+from concurrent.futures import Future
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -82,22 +83,25 @@ class Graph(Traced):
         return self._session.run({**weights, "image": images}, self.outputs)
 
     def write(self, file: BinaryIO, snapshot: Snapshot, card: Card) -> Card:
-        """Write the graph while PyTorch answers, and the card when both have."""
+        """Write the graph while PyTorch answers; hash it while it is synced and ONNX Runtime answers; write the card when all have."""
         snapshot.wait()
+        one_by_one = self._beside.crowded
         expected = self._beside.compute(self._eager, snapshot)
-        if self._beside.crowded:
-            expected.result()  # one thing after another
-        digest = self._beside.call(artifact.digest, self.template.fill(snapshot.tensors))
+        users: list[Future[Any]] = [expected]  # of the snapshot
         try:
-            if self._beside.crowded:
-                digest.result()
+            if one_by_one:
+                expected.result()
             file.writelines(self.template.fill(snapshot.tensors))
             file.flush()
-            synced = self._beside.call(os.fsync, file.fileno())
+            synced = self._beside.call(os.fsync, file.fileno())  # it waits for the disk, most of the time
+            digest = self._beside.call(artifact.digest, self.template.fill(snapshot.tensors))
+            users.append(digest)
+            if one_by_one:
+                digest.result()
             got = self.answer(snapshot, self.sample)
             synced.result()
         finally:
-            for future in (expected, digest):
+            for future in users:
                 future.exception()  # whatever happens, the snapshot is no longer in use
         answer = expected.result()
         self._checked(got, answer)

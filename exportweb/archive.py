@@ -7,13 +7,13 @@ none. Reading and writing one needs no PyTorch, and reading runs nothing that th
 
 from __future__ import annotations
 
-import hashlib
 import os
 import zipfile
 from pathlib import Path
 from typing import BinaryIO, cast
 
 from exportweb.card import Card
+from exportweb.digest import Digest
 from exportweb.errors import ArtifactError, CardError, TornArtifact
 
 CARD = "exportweb.card.json"
@@ -70,7 +70,7 @@ class Writer:
     @property
     def digest(self) -> str:
         """The digest of what was written so far."""
-        return f"sha256:{self._sink.sha.hexdigest()}"
+        return str(self._sink.digest)
 
     def finish(self, card: Card) -> None:
         """Write the card and the archive's directory; the file stays open."""
@@ -97,10 +97,10 @@ class _Hashed:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        self.sha = hashlib.sha256()
+        self.digest = Digest()
 
     def write(self, data: bytes | memoryview) -> int:
-        self.sha.update(data)
+        self.digest.update(data)
         return self._file.write(data)
 
     def flush(self) -> None:

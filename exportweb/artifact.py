@@ -10,7 +10,6 @@ A TorchScript artifact is a zip archive; see `exportweb.archive`.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import BinaryIO, Literal, NamedTuple
 
 from exportweb import archive
 from exportweb.card import Card
+from exportweb.digest import Digest
 from exportweb.errors import ArtifactError, TornArtifact
 
 KEY = b"exportweb.card"
@@ -99,19 +99,21 @@ def external(path: str | os.PathLike[str]) -> bool:
 
 
 def verify(artifact: Artifact) -> None:
-    """Compare the digest in an artifact's card with its bytes; raise `TornArtifact` if they disagree.
+    """Compare the digest in an artifact's card with its bytes.
+
+    Raises `TornArtifact` if they disagree, `ArtifactError` if it is not known how the digest was made.
 
     An artifact without a card, or with a card that has no digest, passes: there is nothing to compare with.
     """
     if artifact.card is None or artifact.card.digest is None:
         return
-    sha = hashlib.sha256()
+    found = Digest.like(artifact.card.digest)
     start, end = artifact.card_span
-    with artifact.path.open("rb") as file:
-        _feed(sha, file, start)
+    with artifact.path.open("rb", buffering=0) as file:
+        found.read(file, start)
         file.seek(end)
-        _feed(sha, file, None)
-    if f"sha256:{sha.hexdigest()}" != artifact.card.digest:
+        found.read(file)
+    if str(found) != artifact.card.digest:
         raise TornArtifact(f"{artifact.path} is torn or was altered: its bytes don't match the digest in its card.")
 
 
@@ -149,10 +151,10 @@ def _without_card(artifact: Artifact) -> Iterator[bytes]:
 
 def digest(chunks: Iterable[bytes | memoryview]) -> str:
     """Return the digest that a card has of the artifact without it."""
-    sha = hashlib.sha256()
+    made = Digest()
     for chunk in chunks:
-        sha.update(chunk)
-    return f"sha256:{sha.hexdigest()}"
+        made.update(chunk)
+    return str(made)
 
 
 def card_entry(card: Card) -> bytes:
@@ -218,14 +220,3 @@ def _field_bytes(number: int, value: bytes) -> bytes:
 def _bytes(file: BinaryIO, field: Field) -> bytes:
     file.seek(field.start)
     return file.read(field.end - field.start)
-
-
-def _feed(sha: hashlib._Hash, file: BinaryIO, count: int | None) -> None:
-    """Hash the next `count` bytes of a file, or all that are left."""
-    while count is None or count > 0:
-        block = file.read(_CHUNK if count is None else min(_CHUNK, count))
-        if not block:
-            return
-        sha.update(block)
-        if count is not None:
-            count -= len(block)

@@ -164,7 +164,7 @@ class Precision(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Card(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The definition of one version of one model, which takes images, described by `input`, or else the arrays of `inputs`.
 
-    `digest` is ``"sha256:<hex>"`` of the artifact's bytes outside the card itself; `version` the number under which a store
+    `digest` is ``"blake3:<hex>"`` of the artifact's bytes outside the card itself; `version` the number under which a store
     published it. Both are filled in by whoever writes the artifact. `labels` are the names of the classes; of a panoptic model, those of
     its things, and `stuff` the names of the channels of its semantic output, of which the first stands for all things. `keypoints` are the
     names of an object's points, in their order. `fallback` says why a TorchScript artifact isn't ONNX.

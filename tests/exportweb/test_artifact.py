@@ -24,7 +24,7 @@ def test_a_card_is_read_back_with_its_digest(path: Path, card: Card) -> None:
     assert found.card is not None
     assert found.card.replace(digest=None) == card
     assert found.card.digest is not None
-    assert found.card.digest.startswith("sha256:")
+    assert found.card.digest.startswith("blake3:")
     artifact.verify(found)
 
 
