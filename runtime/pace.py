@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 
-_KEPT = 0.9  # of what was counted before, at each count
+_MEMORY = 1.0  # seconds of being busy after which a third of what was counted still counts
+_ENOUGH = 0.2  # seconds of being busy that say something: in less, a core that was elsewhere for a moment is all there is to see
 
 
 class Pace:
-    """A moving average; infinite until something was measured."""
+    """A moving average; infinite until enough was measured."""
 
     def __init__(self) -> None:
         self._answers = self._seconds = 0.0
@@ -17,13 +18,15 @@ class Pace:
     @property
     def rate(self) -> float:
         """Answers a second."""
-        return self._answers / self._seconds if self._seconds else math.inf
+        return self._answers / self._seconds if self._seconds >= _ENOUGH else math.inf
 
     def count(self, answers: int, *, now: float, busy: bool) -> None:
         """Count answers. Only if it was `busy` since the ones before, with work left then, did they take that long."""
         if self._since is not None:
-            self._answers = _KEPT * self._answers + answers
-            self._seconds = _KEPT * self._seconds + now - self._since
+            took = now - self._since
+            kept = math.exp(-took / _MEMORY)
+            self._answers = kept * self._answers + answers
+            self._seconds = kept * self._seconds + took
         self._since = now if busy else None
 
     def pause(self) -> None:

@@ -135,9 +135,9 @@ def test_of_a_slow_model_fewer_may_wait(tmp_path: Path, artifacts: Artifacts, po
     """Once it is known to be slow: no more than it answers in less than two seconds, or its few clients need."""
     path = artifacts.write(tmp_path / "slow.onnx", slow=100)
     one = pool(Live(Predictor.load(path, device="cpu", threads=1), 1, Plan(max_batch=1, max_runs=2, prepare_first=True)))
-    for _ in range(10):
+    for _ in range(40):
         one.submit(picture())
-    for _ in range(10):
+    for _ in range(40):
         one.answer()
     with one.blocked(picture()):
         accepted = sum(one.lane.retry_after(1, 0) == 0 and bool(one.submit(picture())) for _ in range(250))
