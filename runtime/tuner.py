@@ -11,9 +11,11 @@ What is measured for one version holds for the next of the same graph.
 from __future__ import annotations
 
 import contextlib
+import statistics
 import time
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager
+from functools import partial
 from typing import NamedTuple
 
 import msgspec
@@ -32,10 +34,11 @@ DEFAULT_BATCH, DEFAULT_BATCH_GPU = 4, 32
 
 _RUNS_ON_GPU = 2  # one computes while the other's images are copied
 _HANDOVER = 1e-3  # seconds of a core that a run costs a server beside what it computes: cold caches, threads woken, the GIL handed over
-_SLICE = 0.1  # seconds of one measurement, where a run doesn't take longer
+_SLICE = 0.1  # seconds for which runs are timed in one go, where a run doesn't take longer
+_LEAST, _SHARE = 3, 0.15  # runs that are timed, or the share of the budget that they may take: in one, the machine may have been elsewhere
 _WORTH = 0.06  # what more images have to gain: less is noise, and who comes early to a batch waits for the others
 _LOSS = 0.1  # what more images have to lose to end the search
-_SHARED = 0.15  # what runs of several threads have to gain: each waits for its slowest thread, and in a server one has company
+_TOGETHER = 0.15  # what runs of several threads have to gain: each waits for its slowest thread, and in a server one has company
 _ALONE = 0.15  # what a session of its own for runs that are alone has to gain: it costs the memory of the weights again
 
 
@@ -172,7 +175,7 @@ def _best(options: list[_Option], *, shared: bool) -> tuple[_Option, _Option]:
     """
     best = options[0]
     for option in [] if shared else options[1:]:
-        if option.full > best.full * (1 + _SHARED):
+        if option.full > best.full * (1 + _TOGETHER):
             best = option
     alone = max(options, key=lambda option: option.single)
     return best, alone if alone.single > best.single * (1 + _ALONE) else best
@@ -202,7 +205,8 @@ class _Bench:
 
     def affords(self, batch: int, rate: float) -> bool:
         """Whether there is time for a measurement of batches, where one run answers `rate` images/s."""
-        return self.seconds + max(_SLICE, 2 * batch / rate) < self._budget
+        run = batch / rate
+        return self.seconds + run + max(_SLICE, min(_LEAST * run, self._budget * _SHARE + run)) < self._budget
 
     def option(self, predictor: Predictor, runs: int, threads: int) -> _Option:
         """Measure a number of threads, with so many runs at the same time, and with one."""
@@ -221,24 +225,32 @@ class _Bench:
         return min(size for size, rate in served.items() if rate * (1 + _WORTH) >= max(served.values()))
 
     def rate(self, predictor: Predictor, runs: int, threads: int, batch: int) -> float:
-        """Measure images/s; raise `Disturbed`."""
+        """Measure images/s, by how long a run takes in the median; raise `Disturbed`."""
         images = predictor.blank(batch)
+        beside = [AsideThread(idle=False) for _ in range(runs)]  # who asks meanwhile comes first
+        took: list[list[float]] = [[] for _ in beside]
+        start = self.seconds
 
-        def run() -> float:
-            begin, count = time.perf_counter(), 0
-            while (spent := time.perf_counter() - begin) < _SLICE or count == 0:
+        def some(times: list[float]) -> None:
+            begin = last = time.perf_counter()
+            while last - begin < _SLICE:
                 predictor.infer(images)
-                count += 1
-            return batch * count / spent
+                now = time.perf_counter()
+                times.append(now - last)
+                last = now
 
-        with self._turn(), self.spending():
-            predictor.infer(images)  # the first run of a shape allocates
-            beside = [AsideThread(idle=False) for _ in range(runs)]  # who asks meanwhile comes first
-            rates = [thread.call(run) for thread in beside]
+        try:
+            while len(took[0]) < _LEAST and (not took[0] or self.seconds - start < self._budget * _SHARE):
+                with self._turn(), self.spending():
+                    if not took[0]:
+                        predictor.infer(images)  # the first run of a shape allocates
+                    for slice in [thread.call(partial(some, times)) for thread, times in zip(beside, took, strict=True)]:
+                        slice.result()
+                if self._disturbed():
+                    raise Disturbed
+        finally:
             for thread in beside:
                 thread.end()
-            total = sum(rate.result() for rate in rates)
-        if self._disturbed():
-            raise Disturbed
+        total = sum(batch / statistics.median(times) for times in took)
         self.trials.append(Trial(runs, threads, batch, round(total, 1)))
         return total

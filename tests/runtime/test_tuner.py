@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +28,23 @@ class Machine:
 
     def each(self) -> list[Machine]:
         return [self]
+
+
+class Sleeper(Machine):
+    """A machine whose runs really take a time: each the next of these, over and over."""
+
+    def __init__(self, *seconds: float) -> None:
+        super().__init__(lambda threads, batch: seconds[0])
+        self._next = itertools.cycle(seconds)
+
+    def blank(self, count: int) -> list[int]:
+        return [0] * count
+
+    def infer(self, images: list[int]) -> None:
+        time.sleep(next(self._next))
+
+
+measure = _Bench.rate
 
 
 @pytest.fixture(autouse=True)
@@ -154,6 +173,27 @@ def test_what_the_budget_has_no_room_for_is_not_tried() -> None:
     tuning = tune(Tuner(cpus=2, budget=1.0), Machine(lambda threads, batch: 0.4 * batch))
     assert tuning is not None
     assert {trial.batch for trial in tuning.trials} == {1}
+
+
+def test_a_run_in_which_the_machine_was_elsewhere_is_not_believed() -> None:
+    """Each is timed at least three times, the first apart, which allocates; the machine is away in the second."""
+    bench = _Bench(10, lambda: False, contextlib.nullcontext)
+    assert measure(bench, Sleeper(0.11, 1.0, 0.11, 0.11), 1, 1, 2) > 2 / 0.5  # type: ignore[arg-type]
+
+
+def test_a_very_slow_model_is_timed_for_a_part_of_the_budget() -> None:
+    turns = []
+
+    @contextmanager
+    def turn() -> Iterator[None]:
+        turns.append(1)
+        yield
+
+    bench = _Bench(1, lambda: False, turn)
+    measure(bench, Sleeper(0.2), 1, 1, 1)  # type: ignore[arg-type]
+    assert len(turns) == 1, "it took its part of the budget with its first run, and isn't run three times"
+    measure(bench, Sleeper(0.11), 1, 1, 1)  # type: ignore[arg-type]
+    assert 1 < len(turns) <= 4, "each run that is long enough has a turn of its own, so that requests wait for no more than one"
 
 
 def test_a_served_model_is_measured_once_it_serves_and_says_so(artifacts: Artifacts, tmp_path: Any) -> None:
