@@ -26,10 +26,10 @@ from exportweb.runtime.pace import Pace
 if TYPE_CHECKING:
     from exportweb.runtime.workers import Workers
 
-MAX_WAIT = 1.6
+MAX_WAIT = 1.8
 """Seconds of work that may wait: a longer queue answers nothing more, it answers later, and long after the crowd has gone."""
 
-MIN_QUEUE = 16
+MIN_QUEUE = 32
 """Requests that may wait however long they take: a slow model's few clients rather wait than ask again."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-_MEMORY = 1.0  # seconds of being busy after which a third of what was counted still counts
+_MEMORY = 2.0  # seconds of being busy after which a third of what was counted still counts
 _ENOUGH = 0.2  # seconds of being busy that say something: in less, a core that was elsewhere for a moment is all there is to see
 
 
