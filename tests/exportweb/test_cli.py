@@ -43,7 +43,7 @@ def test_help_imports_nothing_heavy() -> None:
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name for name in json.loads(done.stdout.splitlines()[-1].replace("'", '"')) if not name.startswith("_")}
-    assert loaded <= {"click", "exportweb", "msgspec", "typing_extensions", "distutils-precedence", "sitecustomize"}, loaded
+    assert loaded <= {"blake3", "click", "exportweb", "msgspec", "typing_extensions", "distutils-precedence", "sitecustomize"}, loaded
 
 
 def test_version() -> None:
