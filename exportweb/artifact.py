@@ -107,7 +107,7 @@ def verify(artifact: Artifact) -> None:
     """
     if artifact.card is None or artifact.card.digest is None:
         return
-    found = Digest.like(artifact.card.digest)
+    found = Digest.like(artifact.card.digest, what=str(artifact.path))
     start, end = artifact.card_span
     with artifact.path.open("rb", buffering=0) as file:
         found.read(file, start)

@@ -1,7 +1,7 @@
 """Digests of artifacts, each with the name of the function that made it in front: ``blake3:<hex>``.
 
-BLAKE3 (https://github.com/BLAKE3-team/BLAKE3-specs) hashes many parts at once with any CPU's vector instructions, and takes a fraction of
-the time of SHA-256, which artifacts may have as well. A version's bytes are hashed beside training, and again beside a server's answers.
+BLAKE3 (https://github.com/BLAKE3-team/BLAKE3-specs) hashes many parts at once with any CPU's vector instructions: a version's bytes are hashed
+beside training, and again beside a server's answers. Artifacts may have SHA-256 as well.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ class Digest:
         self._hash = _FUNCTIONS[name]()
 
     @classmethod
-    def like(cls, digest: str) -> Digest:
-        """Return an empty one, made as a digest that there is; raise `ArtifactError` if it isn't known how that was made."""
+    def like(cls, digest: str, *, what: str) -> Digest:
+        """Return an empty one, made as a digest that there is; raise `ArtifactError`, naming `what` has it, if that kind isn't known."""
         name = digest.partition(":")[0]
         if name not in _FUNCTIONS:
-            raise ArtifactError(f"The digest {digest!r} is none of {', '.join(_FUNCTIONS)}: a newer exportweb wrote it; update this one.")
+            known = " and ".join(_FUNCTIONS)
+            raise ArtifactError(f"{what} has a digest of a newer exportweb, {name[:20]!r}; this one knows {known}. Update exportweb.")
         return cls(name)
 
     def update(self, data: bytes | memoryview) -> None:
