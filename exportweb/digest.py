@@ -1,7 +1,7 @@
 """Digests of artifacts, each with the name of the function that made it in front: ``blake3:<hex>``.
 
-BLAKE3 (https://github.com/BLAKE3-team/BLAKE3-specs) hashes many parts at once with any CPU's vector instructions: a version's bytes are hashed
-beside training, and again beside a server's answers. Artifacts may have SHA-256 as well.
+BLAKE3 (https://github.com/BLAKE3-team/BLAKE3-specs) hashes many parts at once with any CPU's vector instructions: a version's bytes are
+hashed beside training, and again beside a server's answers. Artifacts may have SHA-256 as well.
 """
 
 from __future__ import annotations
