@@ -22,11 +22,16 @@ from exportweb.runtime.jobs import Answer, Batch, Job, Live
 from exportweb.runtime.lane import Lane, closing
 from exportweb.runtime.predictor import MAX_PIXELS
 from exportweb.runtime.reader import Row
+from exportweb.runtime.seat import Seat
 
 log = logging.getLogger(__name__)
 
 MAX_WAITING_BYTES = 64 << 20
 """Request bodies that may wait in one queue, in bytes: about a second's work in photos of a phone."""
+
+_MOMENT = 0.001
+"""Seconds for which an answer waits for the next ones of its batch: for each that comes by itself, the event loop would take the GIL from
+who makes the next."""
 
 
 class Workers:
@@ -47,7 +52,9 @@ class Workers:
         self._quiet = threading.Condition(self.lock)
         self.taken = 0  # how often a thread took something to do
         self._started = self._stopped = False
-        self._threads = [threading.Thread(target=self._loop, name=f"exportweb-worker-{i}", daemon=True) for i in range(self.count)]
+        self._threads = [
+            threading.Thread(target=self._loop, args=(i,), name=f"exportweb-worker-{i}", daemon=True) for i in range(self.count)
+        ]
 
     def lane(self, *, max_queue: int = 256, max_bytes: int = MAX_WAITING_BYTES, max_pixels: int = MAX_PIXELS, keep: int = 1) -> Lane:
         """Make a place for a model.
@@ -117,16 +124,22 @@ class Workers:
 
     # -- the threads -------------------------------------------------------------------------------------------------
 
-    def _loop(self) -> None:
-        while (taken := self._take()) is not None:
+    def _loop(self, number: int) -> None:
+        seat = Seat(number, self.count)
+        while (taken := self._take(seat)) is not None:
             lane, work = taken
+            # Not a thread whose runs may have threads of their own, which PyTorch starts when the first one needs them.
+            if self._idle == 0 and work.live is not None and work.live.plan.max_runs >= self.count:
+                seat.take()
+            else:
+                seat.leave()
             if isinstance(work, Job):
                 self._prepare(lane, work)
             else:
                 self._run(lane, work)
             del taken, lane, work  # a thread that sleeps holds on to nothing
 
-    def _take(self) -> tuple[Lane, Job | Batch] | None:
+    def _take(self, seat: Seat) -> tuple[Lane, Job | Batch] | None:
         """Wait for something to do; None when the pool has stopped."""
         with self.work:
             while not self._stopped:
@@ -137,6 +150,7 @@ class Workers:
                         self.work.notify()
                     return taken
                 self._idle += 1
+                seat.leave()
                 self._quiet.notify_all()
                 self.work.wait()
                 self._idle -= 1
@@ -188,11 +202,23 @@ class Workers:
             with self.lock:
                 lane.ran(end - start, len(jobs), alone=alone)
                 self.wake(lane)
+        answered: list[tuple[Job, Answer | Exception]] = []
+        since = end
         for job, row in zip(jobs, rows, strict=True):
-            job.deliver(self._answer(live, job, row, start, end - start, len(jobs)))
+            answered.append((job, self._answer(live, job, row, start, end - start, len(jobs))))
+            if time.perf_counter() - since > _MOMENT:
+                since = self._deliver(answered)
+        self._deliver(answered)
         with self.lock:
             lane.used += time.perf_counter() - end
             lane.ended(batch.jobs)
+
+    def _deliver(self, answered: list[tuple[Job, Answer | Exception]]) -> float:
+        """Hand answers over, and return when; the list is empty then."""
+        for job, answer in answered:
+            job.deliver(answer)
+        answered.clear()
+        return time.perf_counter()
 
     def _infer(self, live: Live, jobs: list[Job], alone: bool) -> Sequence[Row | Exception]:
         """Run the graph; where a batch of several fails, run them one by one, so that a bad one costs only itself."""

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import gc
+import os
 import queue
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 
 from exportweb.errors import NotAnImage, Overloaded, TornImage
 from exportweb.runtime import Answer, Predictor, card_for_onnx
+from exportweb.runtime.cpus import usable_cpus
 from exportweb.runtime.jobs import Job, Live, Plan
 from exportweb.runtime.lane import MIN_QUEUE, Lane
 from exportweb.runtime.workers import Workers
@@ -372,3 +375,33 @@ def test_the_threads_end_with_the_last_model(pool: Callable[..., Pool], live: Ca
     assert other.answer().version == 2
     other.lane.close()
     assert not any(thread.is_alive() for thread in one.workers._threads)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity") or usable_cpus() < 2, reason="needs Linux and two CPUs")
+@pytest.mark.skipif(usable_cpus() > 16, reason="a crowd that keeps so many CPUs busy takes long")
+@pytest.mark.parametrize("sit", [True, False])
+def test_busy_threads_keep_to_a_cpu_each(pool: Callable[..., Pool], live: Callable[..., Live], picture: Picture, sit: bool) -> None:
+    """Unless their runs may have threads of their own, which would keep to that CPU, too."""
+    cpus = os.sched_getaffinity(0)
+    count = len(cpus)
+    runs = count if sit else count - 1
+    one = pool(live(plan=Plan(max_batch=4, max_runs=runs, prepare_first=True)), Workers(count))
+    seen: queue.Queue[tuple[int, frozenset[int]]] = queue.Queue()
+    with one.blocked(picture()):
+        for _ in range(40 * count):
+            one.submit(picture(), lambda _: seen.put((threading.get_native_id(), frozenset(os.sched_getaffinity(0)))))
+    kept: dict[int, set[frozenset[int]]] = {}
+    for _ in range(40 * count):
+        thread, where = seen.get(timeout=WAIT)
+        kept.setdefault(thread, set()).add(where)
+    seats = [where for places in kept.values() for where in places if where != cpus]
+    if sit:
+        assert seats
+        assert all(len(where) == 1 for where in seats)
+        assert len(set(seats)) == len(seats)  # a thread sits where it sat before, and nobody else does
+    else:
+        assert not seats
+    end = time.monotonic() + WAIT
+    while any(os.sched_getaffinity(thread) != cpus for thread in kept):  # those that sleep may wake anywhere
+        assert time.monotonic() < end
+        time.sleep(0.01)
