@@ -22,6 +22,7 @@ import msgspec
 
 from exportweb.runtime.aside import AsideThread
 from exportweb.runtime.predictor import Predictor
+from exportweb.runtime.seat import Seat
 
 BUDGET = 2.0
 """Seconds that may be spent on measuring a graph."""
@@ -228,10 +229,12 @@ class _Bench:
         """Measure images/s, by how long a run takes in the median; raise `Disturbed`."""
         images = predictor.blank(batch)
         beside = [AsideThread(idle=False) for _ in range(runs)]  # who asks meanwhile comes first
+        seats = [Seat(number, runs if threads == 1 else 0) for number in range(runs)]  # as workers have
         took: list[list[float]] = [[] for _ in beside]
         start = self.seconds
 
-        def some(times: list[float]) -> None:
+        def some(seat: Seat, times: list[float]) -> None:
+            seat.take()
             begin = last = time.perf_counter()
             while last - begin < _SLICE:
                 predictor.infer(images)
@@ -244,7 +247,8 @@ class _Bench:
                 with self._turn(), self.spending():
                     if not took[0]:
                         predictor.infer(images)  # the first run of a shape allocates
-                    for slice in [thread.call(partial(some, times)) for thread, times in zip(beside, took, strict=True)]:
+                    every = zip(beside, seats, took, strict=True)
+                    for slice in [thread.call(partial(some, seat, times)) for thread, seat, times in every]:
                         slice.result()
                 if self._disturbed():
                     raise Disturbed
