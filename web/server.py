@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import socket
@@ -87,6 +88,7 @@ def run(
     if exit_with_stdin:
         threading.Thread(target=server.stop_with_stdin, name="stdin", daemon=True).start()
     sys.setswitchinterval(SWITCH_INTERVAL)
+    gc.freeze()  # what is there now stays: looking through it, with the GIL, would only keep requests waiting
     try:
         server.run(sockets=[listener])
     finally:
