@@ -98,12 +98,12 @@ class Predict:
         job = self._model.submit(data, params, done, version=None if version is None else _number(version))
         watch: asyncio.Task[None] | None = None
 
-        def start_watching() -> None:
-            nonlocal watch
+        def look_after() -> None:
+            nonlocal watch, timer
             watch = loop.create_task(_gone(receive, future))
+            timer = loop.call_later(max(0.0, self._timeout - WATCH_AFTER), self._give_up, future)
 
-        timer = loop.call_later(WATCH_AFTER, start_watching)
-        deadline = loop.call_later(self._timeout, self._give_up, future)
+        timer = loop.call_later(min(WATCH_AFTER, self._timeout), look_after)
         try:
             return await future
         except BaseException:
@@ -111,7 +111,6 @@ class Predict:
             raise
         finally:
             timer.cancel()
-            deadline.cancel()
             if watch is not None:
                 watch.cancel()
 
