@@ -117,11 +117,6 @@ class Lane:
             return 0
         return max(1, math.ceil(before / rate))
 
-    @property
-    def backlog(self) -> float:
-        """The seconds of work that wait, 0 as long as it isn't known how fast that goes. Takes no lock, either."""
-        return (len(self._raw) + len(self._ready)) / self._pace.rate
-
     def swap(self, live: Live | None) -> list[Live]:
         """Answer from this version from now on, None for none.
 

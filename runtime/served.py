@@ -109,11 +109,6 @@ class ServedModel:
         return self._lane.retry_after(count, size)
 
     @property
-    def backlog(self) -> float:
-        """How many seconds what waits is likely to take, 0 as long as it isn't known how fast the model is."""
-        return self._lane.backlog
-
-    @property
     def current(self) -> VersionInfo | None:
         """The version that answers now, None while there is none."""
         return self._builder.serving

@@ -4,13 +4,12 @@ A client that is owed no answer has to get on: a request's head arrives within `
 of a body that was answered early, within the same time. One that takes nothing of its answer for `SEND_TIMEOUT` is cut off. A new
 connection beyond the most that there may be takes the place of the one that has been owed nothing for the longest, so that idle ones, and
 those that send a byte now and then, keep nobody out. A request that would only be refused is, as soon as its head is there: it costs no
-task, and its body is dropped as it comes. While the models have enough to do, requests are looked at every `REST` seconds.
+task, and its body is dropped as it comes.
 """
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from functools import lru_cache
 from types import SimpleNamespace
@@ -26,7 +25,6 @@ HEAD_TIMEOUT = 10.0  # seconds for a request's head to arrive
 HEAD_LIMIT = 65536  # bytes of a request's head
 SEND_TIMEOUT = 30.0  # seconds in which a client takes at least something of what is sent
 MAX_CONNECTIONS = 4096
-REST, ENOUGH = 0.002, 0.008  # seconds for which a busy server looks at no request, and of what waits to be computed, to be that busy
 
 _REFUSED: Any = SimpleNamespace(response_complete=True, message_event=asyncio.Event())  # stands for a request that was answered already
 
@@ -35,35 +33,13 @@ class Connections:
     """What the connections of one server share.
 
     There are at most `limit`. `refusal` is asked with each request's path and size in bytes: after how many seconds it should be made
-    again, 0 if it is welcome now; `backlog` says how many seconds of computing wait.
+    again, 0 if it is welcome now.
     """
 
-    def __init__(self, *, limit: int, refusal: Callable[[bytes, int], int], backlog: Callable[[], float]) -> None:
+    def __init__(self, *, limit: int, refusal: Callable[[bytes, int], int]) -> None:
         self.limit = limit
         self.refusal = refusal
-        self.backlog = backlog
         self.idle: dict[_Connection, None] = {}  # those that are owed nothing, in the order in which they became so
-        self._rests = self._grew = False
-
-    def add(self, connection: _Connection) -> None:
-        """Take a new connection."""
-        self.idle[connection] = None
-        self._grew = True
-
-    def rest(self) -> None:
-        """Once all that has come is dealt with, sleep for a moment, if the models have enough to do: what comes is dealt with together.
-
-        To be called with each request. Waking for each, with cold caches, and taking the GIL from who computes answers costs more than what
-        is done then. Not while new connections come: libuv accepts one a turn, so that a crowd of them would wait for seconds.
-        """
-        if not self._rests:
-            self._rests = True
-            asyncio.get_running_loop().call_soon(self._rest)
-
-    def _rest(self) -> None:
-        self._rests, grew, self._grew = False, self._grew, False
-        if not grew and self.backlog() >= ENOUGH:
-            time.sleep(REST)
 
     def __call__(self, **given: Any) -> _Connection:
         """Make a connection, as uvicorn does from the class that it is told."""
@@ -92,7 +68,7 @@ class _Connection(HttpToolsProtocol):
             oldest = next(iter(self._shared.idle))
             del self._shared.idle[oldest]
             oldest.transport.close()
-        self._shared.add(self)
+        self._shared.idle[self] = None
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._shared.idle.pop(self, None)
@@ -120,7 +96,6 @@ class _Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._end_deadline()
-        self._shared.rest()
         seconds = self._refusal()
         if seconds:
             self.cycle = _REFUSED

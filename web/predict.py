@@ -97,6 +97,7 @@ class Predict:
 
         job = self._model.submit(data, params, done, version=None if version is None else _number(version))
         watch: asyncio.Task[None] | None = None
+        timer: asyncio.TimerHandle
 
         def look_after() -> None:
             nonlocal watch, timer

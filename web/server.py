@@ -60,11 +60,7 @@ def run(
         _close(models)
         raise
     app = create_app(models, max_upload=max_upload, body_timeout=body_timeout, timeout=timeout, cors=cors)
-    connections = Connections(
-        limit=_affordable(max_connections),
-        refusal=app.state.refusal,
-        backlog=lambda: max(model.backlog for model in models.values()),
-    )
+    connections = Connections(limit=_affordable(max_connections), refusal=app.state.refusal)
     config = Config(
         app,
         http=connections,  # type: ignore[arg-type]  # called as the class that it expects

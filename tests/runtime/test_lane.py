@@ -92,17 +92,6 @@ def test_when_the_last_that_waited_gives_up_the_lane_is_not_busy(versions: list[
     assert len(pauses) == 1
 
 
-def test_what_waits_takes_as_long_as_the_model_is_slow(versions: list[Live]) -> None:
-    lane = Workers(1).lane()
-    lane.swap(versions[1])
-    for _ in range(3):
-        lane.submit(b"", None, print)
-    assert lane.backlog == 0.0, "nothing is known of the model yet"
-    for second in range(100):
-        lane._pace.count(2, now=float(second), busy=True)
-    assert lane.backlog == pytest.approx(1.5)
-
-
 def test_how_long_an_image_takes_is_known_after_a_run_that_had_some(versions: list[Live]) -> None:
     lane = Workers(1).lane()
     assert lane.each == math.inf

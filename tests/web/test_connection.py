@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import asyncio
 import queue
 import socket
 import time
@@ -11,7 +10,6 @@ import httpx
 import pytest
 
 from exportweb.runtime import Answer
-from exportweb.web.connection import ENOUGH, REST, Connections
 from versions import WAIT, Blockade
 from wire import head, read_answer, send_for_ever
 
@@ -47,42 +45,6 @@ def test_a_full_server_does_not_ask_for_the_body(full: Any, connect: Callable[..
     status, headers, _ = read_answer(connection)
     assert (status, headers["connection"]) == (503, "close")
     assert connection.recv(1) == b""
-
-
-@pytest.mark.parametrize(("backlog", "rests"), [(0.0, 0), (ENOUGH / 2, 0), (ENOUGH, 1), (5.0, 1)])
-def test_while_the_models_have_enough_to_do_what_comes_is_collected(monkeypatch: pytest.MonkeyPatch, backlog: float, rests: int) -> None:
-    """However many requests come together, the server rests once after them."""
-    rested: list[float] = []
-
-    async def crowds() -> None:
-        shared = Connections(limit=1, refusal=lambda *_: 0, backlog=lambda: backlog)
-        for crowd in (100, 3):
-            for _ in range(crowd):
-                shared.rest()
-            await asyncio.sleep(0)
-
-    monkeypatch.setattr(time, "sleep", rested.append)
-    asyncio.run(crowds())
-    assert rested == [REST] * 2 * rests
-
-
-def test_a_server_doesnt_rest_while_connections_come(monkeypatch: pytest.MonkeyPatch) -> None:
-    rested: list[float] = []
-    newcomer: Any = object()
-
-    async def crowd() -> None:
-        shared = Connections(limit=1, refusal=lambda *_: 0, backlog=lambda: 5.0)
-        for _ in range(3):
-            shared.add(newcomer)
-            shared.rest()
-            await asyncio.sleep(0)
-            assert not rested
-        shared.rest()
-        await asyncio.sleep(0)
-
-    monkeypatch.setattr(time, "sleep", rested.append)
-    asyncio.run(crowd())
-    assert rested == [REST]
 
 
 def test_a_full_server_answers_everything_else(full: Any) -> None:
