@@ -21,20 +21,22 @@ class Seat:
     def __init__(self, number: int, count: int) -> None:
         self._number = number
         self._count = count
-        self._anywhere: set[int] | None = None  # the CPUs that the thread may use once it leaves its own
+        self._cpu: set[int] = set()  # the one that is kept to now
+        self._anywhere: set[int] = set()  # those that the thread may use once it leaves it
 
     def take(self) -> None:
         """Have the calling thread keep to its CPU; threads that it starts would keep to it, too."""
-        if self._anywhere is None and self._count > 1 and hasattr(os, "sched_setaffinity"):
+        if not self._cpu and self._count > 1 and hasattr(os, "sched_setaffinity"):
             cpus = os.sched_getaffinity(0)
             if len(cpus) == self._count:
+                cpu = {sorted(cpus)[self._number]}
                 with contextlib.suppress(OSError):
-                    os.sched_setaffinity(0, {sorted(cpus)[self._number]})
-                    self._anywhere = cpus
+                    os.sched_setaffinity(0, cpu)
+                    self._cpu, self._anywhere = cpu, cpus
 
     def leave(self) -> None:
-        """Let the calling thread run anywhere again."""
-        cpus, self._anywhere = self._anywhere, None
-        if cpus is not None:
+        """Let the calling thread run anywhere again, unless somebody else has decided meanwhile where it may run."""
+        cpu, self._cpu = self._cpu, set()
+        if cpu and os.sched_getaffinity(0) == cpu:
             with contextlib.suppress(OSError):
-                os.sched_setaffinity(0, cpus)
+                os.sched_setaffinity(0, self._anywhere)

@@ -67,6 +67,20 @@ def test_the_cpus_are_those_that_the_thread_may_use_now() -> None:
 
 
 @several
+def test_what_somebody_else_decides_meanwhile_stays() -> None:
+    """As `taskset -p` does, or a cluster that gives a container other CPUs."""
+
+    def sit() -> set[int]:
+        seat = Seat(0, len(CPUS))
+        seat.take()
+        os.sched_setaffinity(0, {CPUS[1]})
+        seat.leave()
+        return os.sched_getaffinity(0)
+
+    assert in_thread(sit) == {CPUS[1]}
+
+
+@several
 def test_what_is_not_allowed_is_not_done(monkeypatch: pytest.MonkeyPatch) -> None:
     """Some sandboxes refuse the call."""
 
