@@ -1,9 +1,8 @@
 """A seat: the CPU that a busy worker keeps to, so that it never waits behind another worker while a CPU is idle.
 
 Linux puts a thread that wakes where it finds room, and the event loop, which wakes for a moment with every request, keeps taking that
-room: then two workers share one CPU, and the other is idle until the kernel moves one of them, up to 8 ms later. On two cores,
-mobilenetv3_small_050 answered 3 % more images/s to 8 and 32 clients with seats. Where fewer workers are busy than there are CPUs, there is
-room anyway, and a seat would only keep a worker from it.
+room: then two workers share one CPU, and the other is idle until the kernel moves one of them, often milliseconds later. Where fewer
+workers are busy than there are CPUs, there is room anyway, and a seat would only keep a worker from it.
 """
 
 from __future__ import annotations

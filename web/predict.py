@@ -15,8 +15,7 @@ from exportweb.web.body import Body, Inbox
 from exportweb.web.metrics import Answers
 from exportweb.web.payload import parse
 
-# Seconds after which a client is watched for having gone away; most have their answer before, and a watch costs a fifth of what the event
-# loop does for a request.
+# Seconds after which a client is watched for having gone away; most have their answer before, and a watch, a task of its own, costs time.
 WATCH_AFTER = 0.2
 
 _NPZ = b"application/x-npz"

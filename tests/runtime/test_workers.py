@@ -6,77 +6,24 @@ import queue
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from exportweb.errors import NotAnImage, Overloaded, TornImage
-from exportweb.runtime import Answer, Predictor, card_for_onnx
+from exportweb.runtime import Predictor, card_for_onnx
+from exportweb.runtime import workers as workers_module
 from exportweb.runtime.cpus import usable_cpus
-from exportweb.runtime.jobs import Job, Live, Plan
-from exportweb.runtime.lane import MIN_QUEUE, Lane
+from exportweb.runtime.jobs import Live, Plan
+from exportweb.runtime.lane import MIN_QUEUE
 from exportweb.runtime.workers import Workers
+from pools import ON_CPU, ON_GPU, Pool
 from serving import Artifacts
-from versions import WAIT, Blockade, float_graph, score
-
-ON_CPU = Plan(max_batch=4, max_runs=2, prepare_first=True)
-ON_GPU = Plan(max_batch=4, max_runs=1, prepare_first=False)
+from versions import WAIT, float_graph, score
 
 Picture = Callable[..., bytes]
-
-
-class Pool:
-    """A model's lane with the answers that came of it; `workers` are those of other pools, or two of its own."""
-
-    def __init__(self, live: Live | None, workers: Workers | None = None, **options: Any) -> None:
-        self.answers: queue.Queue[Answer | Exception] = queue.Queue()
-        self.workers = workers or Workers(2)
-        self.lane: Lane = self.workers.lane(**options)
-        self.lane.swap(live)
-        self.workers.start()
-
-    def submit(self, data: bytes, done: Callable[[Answer | Exception], None] | None = None, *, live: Live | None = None) -> Any:
-        asked = live or self.lane.current
-        assert asked is not None
-        params = asked.predictor.task.params({"top_k": 1})
-        return self.lane.submit(data, params, done or self.answers.put, live=live)
-
-    def answer(self) -> Answer:
-        answer = self.answers.get(timeout=WAIT)
-        assert isinstance(answer, Answer), answer
-        return answer
-
-    def failure(self) -> Exception:
-        answer = self.answers.get(timeout=WAIT)
-        assert isinstance(answer, Exception), answer
-        return answer
-
-    def blocked(self, data: bytes) -> Blockade:
-        return Blockade(self.workers.count, lambda done: self.submit(data, done))
-
-
-@pytest.fixture
-def pool() -> Iterator[Callable[..., Pool]]:
-    pools: list[Pool] = []
-
-    def make(live: Live | None, workers: Workers | None = None, **options: Any) -> Pool:
-        pools.append(Pool(live, workers, **options))
-        return pools[-1]
-
-    yield make
-    for one in pools:
-        one.lane.close(grace=WAIT)
-
-
-@pytest.fixture
-def live(tmp_path: Path, artifacts: Artifacts) -> Callable[..., Live]:
-    def make(version: int = 1, plan: Plan = ON_CPU) -> Live:
-        path = artifacts.write(tmp_path / f"{version}.onnx", scale=float(version))
-        return Live(Predictor.load(path, device="cpu", threads=1), version, plan)
-
-    return make
 
 
 def test_an_idle_pool_answers_one_image_at_a_time(pool: Callable[..., Pool], live: Callable[..., Live], picture: Picture) -> None:
@@ -263,108 +210,6 @@ def test_close_refuses_what_does_not_end_within_its_grace(pool: Callable[..., Po
     assert isinstance(one.failure(), Overloaded)
 
 
-# -- several models ----------------------------------------------------------------------------------------------------
-
-
-def test_a_flood_on_one_model_does_not_starve_another(
-    pool: Callable[..., Pool], tmp_path: Path, artifacts: Artifacts, live: Callable[..., Live], picture: Picture
-) -> None:
-    """While a slow model's queue is always full, another's requests wait for what is going on and for little more."""
-    slow = Predictor.load(artifacts.write(tmp_path / "slow.onnx", slow=40), device="cpu", threads=1)
-    flooded = pool(Live(slow, 1, ON_CPU), max_queue=64)
-    other = pool(live(), flooded.workers)
-    image, runs, stop = picture(), [0], threading.Event()
-
-    def again(answer: Answer | Exception) -> None:
-        runs[0] += 1
-        if not stop.is_set():
-            flooded.submit(image, again)
-
-    for _ in range(64):
-        flooded.submit(image, again)
-    waited = []
-    for _ in range(12):
-        before = runs[0]
-        other.submit(image, lambda answer, before=before: other.answers.put((runs[0] - before, answer)))
-        others, answer = other.answers.get(timeout=WAIT)
-        assert answer.version == 1
-        waited.append(others)
-    stop.set()
-    assert flooded.lane.stats()["queue"] > 32
-    assert sum(waited) <= len(waited) * 3 * ON_CPU.max_batch, waited  # first come, first served would be 64 each
-
-
-class Turns:
-    """Two models on one worker, whose work takes as long as a test says: who gets its turn when."""
-
-    def __init__(self, live: Live, data: bytes, *seconds: float) -> None:
-        self.workers = Workers(1)
-        self.lanes = [self.workers.lane() for _ in seconds]
-        self.seconds = dict(zip(self.lanes, seconds, strict=True))
-        self._data = data
-        for lane in self.lanes:
-            lane.swap(live)
-
-    def ask(self, lane: Lane, count: int) -> None:
-        for _ in range(count):
-            lane.submit(self._data, None, print)
-
-    def begin(self) -> tuple[Lane, Any]:
-        """Let the worker begin the next thing."""
-        with self.workers.lock:
-            taken = self.workers._next()
-        assert taken is not None
-        return taken
-
-    def take(self, turns: int) -> list[Lane]:
-        """Let the worker do so many things; return whose they were."""
-        taken = []
-        for _ in range(turns):
-            lane, work = self.begin()
-            with self.workers.lock:
-                if isinstance(work, Job):
-                    lane.prepared(work, self.seconds[lane])
-                else:
-                    lane.ran(self.seconds[lane], jobs=1, alone=False)
-                    lane.ended(work.jobs)
-            taken.append(lane)
-        return taken
-
-
-def test_models_share_the_workers_by_time(live: Callable[..., Live]) -> None:
-    turns = Turns(live(plan=ON_GPU), b"", 9.0, 1.0)
-    heavy, light = turns.lanes
-    for lane in turns.lanes:
-        turns.ask(lane, 100)
-    taken = turns.take(100)
-    assert taken.count(heavy) == 10
-    assert taken.count(light) == 90
-
-
-def test_an_idle_model_saves_nothing_up(live: Callable[..., Live]) -> None:
-    turns = Turns(live(plan=ON_GPU), b"", 1.0, 1.0)
-    busy, late = turns.lanes
-    turns.ask(busy, 200)
-    assert set(turns.take(100)) == {busy}
-    turns.ask(late, 100)
-    taken = turns.take(40)
-    assert taken[0] is late  # who comes goes first
-    assert 19 <= taken.count(late) <= 21  # and then has its half
-
-
-def test_work_that_goes_on_counts(live: Callable[..., Live]) -> None:
-    """A second worker that comes while the first is at something long takes what the other model has."""
-    turns = Turns(live(plan=ON_GPU), b"", 9.0, 1.0)
-    heavy, light = turns.lanes
-    for lane in turns.lanes:
-        turns.ask(lane, 10)
-    turns.take(20)
-    for lane in turns.lanes:
-        turns.ask(lane, 10)
-        lane.used = 100.0
-    assert [turns.begin()[0] for _ in range(3)] == [heavy, light, light]
-
-
 def test_the_threads_end_with_the_last_model(pool: Callable[..., Pool], live: Callable[..., Live], picture: Picture) -> None:
     one = pool(live())
     other = pool(live(2), one.workers)
@@ -375,6 +220,26 @@ def test_the_threads_end_with_the_last_model(pool: Callable[..., Pool], live: Ca
     assert other.answer().version == 2
     other.lane.close()
     assert not any(thread.is_alive() for thread in one.workers._threads)
+
+
+@pytest.mark.parametrize(("moment", "one_by_one"), [(60.0, False), (0.0, True)])
+def test_answers_of_a_batch_wait_a_moment_for_each_other(
+    monkeypatch: pytest.MonkeyPatch, pool: Callable[..., Pool], live: Callable[..., Live], picture: Picture, moment: float, one_by_one: bool
+) -> None:
+    """Answers that take long to make, such as masks, go out as soon as they are made."""
+    monkeypatch.setattr(workers_module, "_MOMENT", moment)
+    version = live(plan=Plan(max_batch=4, max_runs=1, prepare_first=True))
+    task, events, done = version.predictor.task, [], threading.Event()
+    make = task.answer
+    monkeypatch.setattr(task, "answer", lambda *given: (events.append("made"), make(*given))[1])
+    one = Pool(version, Workers(1))
+    with one.blocked(picture()):
+        for left in (3, 2, 1, 0):
+            one.submit(picture(), lambda _, left=left: (events.append("sent"), left or done.set()))
+        events.clear()
+    assert done.wait(WAIT)
+    one.lane.close(WAIT)
+    assert events == (["made", "sent"] * 4 if one_by_one else ["made"] * 4 + ["sent"] * 4)
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_getaffinity") or usable_cpus() < 2, reason="needs Linux and two CPUs")
