@@ -226,7 +226,7 @@ class Builder:
                 held.enter_context(hold(candidate.path))
                 known = self._known(lambda loaded: _same_file(loaded.candidate, candidate))
                 card = known.card if known is not None else self._checked_card(candidate)
-                if card.digest is not None and card == self._running:
+                if card.digest is not None and card == self._running and candidate.number in (None, self._loaded[-1].live.version):
                     return True  # the running version under a new date
                 known = known or self._known(lambda loaded: loaded.live.version == candidate.number and loaded.card == card)
                 number = known.live.version if known is not None else self._number(candidate, card)
