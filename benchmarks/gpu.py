@@ -1,15 +1,16 @@
 """A GPU: images a second against bare ONNX Runtime at its best batch size, what a client feels of swaps, memory over a hundred of them.
 
-    python benchmarks/gpu.py [--device cuda] [--seconds 120] [--swaps 100] [MODEL]
+    python benchmarks/gpu.py [--device cuda] [--seconds 120] [--swaps 100] [MODEL] [rate | memory | swap]
 
 Needs an NVIDIA GPU, onnxruntime-gpu and wrk; `--device cpu` tries the script itself on a machine without one, and its figures say nothing
 of a GPU. The limit is a loop of runs on arrays that are ready, of the batch size and the number of threads that suit it best. The server
-gets JPEGs of the model's own size: decoding larger ones is the CPU's work, which a GPU waits for.
+gets a photograph of the model's own size: decoding larger ones is the CPU's work, which a GPU waits for.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import re
 import statistics
@@ -31,9 +32,10 @@ from exportweb import Store
 from exportweb.runtime import cuda, devices
 from exportweb.runtime.session import OnnxSession, parse_device
 from measure import table
-from serve import launch, wrk
+from serve import launch, photo, wrk
 from swap import measure, publish, two_versions
 
+PARTS = ["rate", "memory", "swap"]
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 ROUNDS, SECONDS = 3, 3.0
 SETTLED = 20  # swaps after which memory should not grow any more
@@ -78,14 +80,14 @@ def throughput(path: Path, device: str, folder: Path, name: str) -> list[str]:
     size, threads = max(tried, key=lambda key: tried[key])
     ours = devices.load(path, device=device, threads=0 if device == "cpu" else 1, graphs=[s for s in SIZES if s <= size])
     recorded = isinstance(ours, OnnxSession) and ours.recorded
-    photo = folder / "photo.jpg"
-    Image.fromarray(batches[1]["image"][0]).save(photo, quality=90)
+    body = folder / "photo.jpg"
+    Image.open(io.BytesIO(photo())).resize((sides[1], sides[0])).save(body, quality=90)
     server = launch(path, device=device)
     shares: dict[str, list[float]] = {"session": [], "server": []}
     for _ in range(ROUNDS):
         most = rate(limit, batches[size], threads)
         shares["session"].append(rate(ours.run, batches[size], 2) / most)
-        shares["server"].append(wrk(server.url, photo, 4 * size)[0] / most)
+        shares["server"].append(wrk(server.url, body, 4 * size)[0] / most)
     server.close()
     cells = [f"**{statistics.median(values):.2f}**" for values in shares.values()]
     return [name, f"{tried[size, threads]:.0f}", f"{size} x {threads}", "yes" if recorded else "no", *cells]
@@ -133,7 +135,7 @@ def used(device: str) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", nargs="?", default="resnet50")
+    parser.add_argument("words", nargs="*", metavar="MODEL or part", default=["resnet50"])
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--swaps", type=int, default=100)
@@ -141,16 +143,21 @@ def main() -> None:
     if options.device != "cpu" and not cuda.count():
         sys.exit("This benchmark needs an NVIDIA GPU, and the driver finds none here; --device cpu only tries the script.")
     show = table if options.device != "cpu" else lambda _, *columns: print(*columns, sep="\n")
+    parts = [word for word in options.words if word in PARTS] or PARTS
+    (model,) = [word for word in options.words if word not in PARTS] or ["resnet50"]
     with tempfile.TemporaryDirectory() as folder_name:
         folder = Path(folder_name)
-        path = two_versions(options.model, folder)[0]
-        header = ["model", "limit, images/s", "batch x threads", "CUDA graphs", "session / limit", "server / limit"]
-        show("Serving on a GPU", header, [throughput(path, options.device, folder, options.model)])
-        header = ["model", "swaps", f"resident after {SETTLED}, MB", "after the last", "ratio", "GPU after the last, MB", "ratio"]
-        show("Memory through swaps on a GPU", header, [memory(options.model, options.device, folder, options.swaps)])
-    header = ["model", "most, images/s", "asked", "failed", "swaps", "p50 far / near, ms", "p99", "p99.9", "p99 near / far"]
-    row = measure(options.model, seconds=options.seconds, every=5, share=0.7, device=options.device)
-    show("Through swaps on a GPU", header, [row])
+        path = two_versions(model, folder)[0]
+        if "rate" in parts:
+            header = ["model", "limit, images/s", "batch x threads", "CUDA graphs", "session / limit", "server / limit"]
+            show("Serving on a GPU", header, [throughput(path, options.device, folder, model)])
+        if "memory" in parts:
+            header = ["model", "swaps", f"resident after {SETTLED}, MB", "after the last", "ratio", "GPU after the last, MB", "ratio"]
+            show("Memory through swaps on a GPU", header, [memory(model, options.device, folder, options.swaps)])
+    if "swap" in parts:
+        header = ["model", "most, images/s", "asked", "failed", "swaps", "p50 far / near, ms", "p99", "p99.9", "p99 near / far"]
+        row = measure(model, seconds=options.seconds, every=5, share=0.7, device=options.device)
+        show("Through swaps on a GPU", header, [row])
 
 
 if __name__ == "__main__":

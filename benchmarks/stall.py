@@ -1,10 +1,11 @@
 """What a training loop pays for being published: the call, and the epoch beside which a version is written.
 
-    python benchmarks/stall.py [MODEL] [calls | epochs]
+    python benchmarks/stall.py [MODEL] [calls | epochs] [cuda]
 
 The call is compared with a plain copy of the weights, with saving them, and with exporting afresh; an epoch of real training beside which
 the publisher works with the same epoch without it, turn by turn. Training wants all cores all the time here, so that whatever publishing
-takes is taken from it: what it had of a core meanwhile, and what a version needs in all, are the last figures.
+takes is taken from it: what it had of a core meanwhile, and what a version needs in all, are the last figures. With `cuda` the model is on
+a GPU, and what is timed ends when the GPU has done it.
 """
 
 from __future__ import annotations
@@ -27,29 +28,31 @@ from measure import interleaved, ratio, table
 EPOCH = 5.0  # seconds of training between two versions
 PAIRS = 9
 WARM = 2  # pairs in which memory is touched for the first time
-BATCH = 8
+BATCH = {"cpu": 8, "cuda": 64}
 
 
 def main() -> None:
     name, *parts = sys.argv[1:] or ["resnet50"]
+    device = "cuda" if "cuda" in parts else "cpu"
     torch.manual_seed(0)
-    model = timm.create_model(name, num_classes=10)
+    model = timm.create_model(name, num_classes=10).to(device)
     with tempfile.TemporaryDirectory() as folder, export_hook(model, to=Path(folder) / "store", keep=2) as hook:
         if "epochs" not in parts:
-            calls(name, model, hook, Path(folder))
+            calls(name, model, hook, Path(folder), device)
         if "calls" not in parts:
-            epochs(name, model, hook)
+            epochs(name, model, hook, device)
 
 
-def calls(name: str, model: torch.nn.Module, hook, folder: Path) -> None:
+def calls(name: str, model: torch.nn.Module, hook, folder: Path, device: str) -> None:
     """How long the training thread stands still for one version."""
     tensors = [*model.parameters(), *(b for b in model.buffers() if b.is_floating_point())]
     copies = [t.detach().clone() for t in tensors]
-    image = torch.zeros(2, 3, 224, 224)
+    image = torch.zeros(2, 3, 224, 224, device=device)
 
     @torch.no_grad()
     def copy() -> None:
         torch._foreach_copy_(copies, tensors)
+        arrive(device)
 
     def export() -> None:
         torch.onnx.export(model.eval(), (image,), folder / "fresh.onnx", dynamo=True, external_data=False, verbose=False)
@@ -67,13 +70,14 @@ def calls(name: str, model: torch.nn.Module, hook, folder: Path) -> None:
     for label, values in seconds.items():
         against = f"{ratio(values, seconds['copying the weights'][: len(values)]):.2f}x"
         rows.append([label, f"{1e3 * statistics.median(values):.1f}", f"**{against}**" if label == "hook.step()" else against])
-    table(f"What the training loop waits for ({name})", ["call", "ms", "against a copy"], rows)
+    table(f"What the training loop waits for ({name}{', on a GPU' if device == 'cuda' else ''})", ["call", "ms", "against a copy"], rows)
 
 
-def epochs(name: str, model: torch.nn.Module, hook) -> None:
+def epochs(name: str, model: torch.nn.Module, hook, device: str) -> None:
     """How much longer an epoch takes beside which a version is written, and how long after its epoch that is in the store."""
     optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9)
-    images, labels = torch.rand(BATCH, 3, 224, 224), torch.randint(0, 10, (BATCH,))
+    batch = BATCH[device]
+    images, labels = torch.rand(batch, 3, 224, 224, device=device), torch.randint(0, 10, (batch,), device=device)
 
     def train(steps: int) -> float:
         start = time.perf_counter()
@@ -82,6 +86,7 @@ def epochs(name: str, model: torch.nn.Module, hook) -> None:
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
+        arrive(device)
         return time.perf_counter() - start
 
     model.train()
@@ -112,7 +117,18 @@ def epochs(name: str, model: torch.nn.Module, hook) -> None:
         f"{statistics.median(needs):.2f}",
     ]
     header = ["training", "without, s", "with, s", "with / without", "of one core, publishing had", "of one core, a version needs, s"]
-    table("An epoch beside which a version is written", header, [[f"{name}, {steps} steps of {BATCH} images", *cells, *found]])
+    title = "An epoch beside which a version is written"
+    table(
+        f"{title}, on a GPU" if device == "cuda" else title,
+        header,
+        [[f"{name}, {steps} steps of {batch} images", *cells, *found]],
+    )
+
+
+def arrive(device: str) -> None:
+    """Wait until the GPU has done what it was told."""
+    if device == "cuda":
+        torch.cuda.synchronize()
 
 
 def publishing() -> float:

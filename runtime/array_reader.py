@@ -24,6 +24,7 @@ class ArrayReader:
 
     takes: Literal["arrays"] = "arrays"
     max_batch = 1
+    description = None
     sure = False  # a sound graph may divide by its input, or look it up
 
     def __init__(self, inputs: Sequence[TensorInput], ports: Sequence[Port]) -> None:

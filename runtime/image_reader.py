@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -11,12 +10,9 @@ import numpy as np
 from exportweb.card import ImageInput
 from exportweb.errors import ArtifactError, CardError
 from exportweb.runtime.frame import frame
-from exportweb.runtime.images import decode
-from exportweb.runtime.preprocess import Preprocess
+from exportweb.runtime.preparation import Decode, Preparation
 from exportweb.runtime.reader import Array, Prepared, Row
 from exportweb.runtime.session import Port
-
-Decode = Literal["exact", "fast"]
 
 _ORDINARY = (640, 480)
 
@@ -25,8 +21,7 @@ class ImageReader:
     """Reads image files for a graph with one input.
 
     `ranks` says how many dimensions each output has for one image (see `exportweb.card.ROLES`): one that has no more answers for one
-    image, so that batches can't be larger. With `decoding` ``"fast"`` a JPEG much larger than the input is scaled down while it is decoded,
-    which changes its pixels a little.
+    image, so that batches can't be larger. `decoding` is that of `Preparation`, which `description` describes.
 
     Raises `CardError` if the card's input and the graph's don't fit each other.
     """
@@ -40,17 +35,12 @@ class ImageReader:
         self.max_batch = _check(input, ports)
         self._ranks = ranks or {}
         self._input = input
-        self._preprocess = Preprocess(input)
-        self._at_least = self._preprocess.at_least if decoding == "fast" else None
+        self._preparation = Preparation(input, decoding)
+        self.description = self._preparation.description
 
     def prepare(self, data: bytes, *, max_pixels: int) -> Prepared:
         """Decode, resize and crop one image."""
-        start = time.perf_counter()
-        picture = decode(data, max_pixels=max_pixels, at_least=self._at_least)
-        decoded = time.perf_counter()
-        array = self._preprocess(picture.image)
-        stages = {"decode": decoded - start, "resize": time.perf_counter() - decoded}
-        return Prepared({self._input.name: array}, stages, picture.size)
+        return self._preparation(data, max_pixels=max_pixels)
 
     def groups(self, batch: Sequence[Prepared]) -> list[list[int]]:
         """Return which images can be stacked: those of the same size."""

@@ -15,7 +15,7 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
@@ -187,19 +187,18 @@ class Lane:
         """Whether there is anything to do. The lock is held."""
         return self._can_run() or self._can_prepare()
 
-    def next(self) -> Job | Batch | None:
-        """Take the next job to prepare or the next batch to run. The lock is held."""
+    def next(self, most: int = 1) -> list[Job] | Batch | None:
+        """Take the next jobs to prepare, `most` of one version at most, or the next batch to run. The lock is held."""
         if self._can_run() and not (self._can_prepare() and self._ready_first().prepare_first and not self._full()):
             return self._take_batch()
-        return self._take_raw() if self._can_prepare() else None
+        return self._take_raw(most) if self._can_prepare() else None
 
-    def prepared(self, job: Job | None, seconds: float) -> None:
-        """Count the end of a preparation; put its job, if anything came of it, among the ready ones. The lock is held."""
-        self._preparing -= 1
-        self._preparation = seconds
+    def prepared(self, jobs: Sequence[Job], count: int, seconds: float) -> None:
+        """Count the end of so many preparations; put the jobs of which something came among the ready ones. The lock is held."""
+        self._preparing -= count
+        self._preparation = seconds / count
         self.used += seconds
-        if job is not None:
-            self._ready.append(job)
+        self._ready.extend(jobs)
 
     def ran(self, seconds: float, jobs: int, *, alone: bool) -> None:
         """Count the end of a run of so many jobs. The lock is held."""
@@ -254,8 +253,16 @@ class Lane:
         assert live is not None
         return live.plan
 
-    def _take_raw(self) -> Job:
-        """Take the next image to prepare, and bind it to the current version if it isn't bound yet."""
+    def _take_raw(self, most: int) -> list[Job]:
+        """Take the next images to prepare: one, or, for who may take more, a worker's share of those that wait, of one version."""
+        share = min(most, -(-len(self._raw) // self._workers.count))
+        jobs = [self._take_job()]
+        while len(jobs) < share and self._can_prepare() and (self._raw[0].live or self._current) is jobs[0].live:
+            jobs.append(self._take_job())
+        return jobs
+
+    def _take_job(self) -> Job:
+        """Take the next image, and bind it to the current version if it isn't bound yet."""
         job = self._raw.popleft()
         self._bytes -= job.size
         self._preparing += 1

@@ -14,9 +14,9 @@ from exportweb.card import Card
 from exportweb.errors import ExportwebError
 from exportweb.memory import give_back
 from exportweb.runtime import verify
-from exportweb.runtime.image_reader import Decode
 from exportweb.runtime.jobs import Live, Plan
 from exportweb.runtime.predictor import Predictor
+from exportweb.runtime.preparation import Decode
 from exportweb.runtime.tuner import BUDGET, DEFAULT_BATCH_GPU, Disturbed, Tuner, Tuning
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,8 @@ from exportweb.card import ROLES, Card
 from exportweb.errors import ArtifactError, BadInput, CardError
 from exportweb.runtime import devices, tasks
 from exportweb.runtime.array_reader import ArrayReader
-from exportweb.runtime.image_reader import Decode, ImageReader
+from exportweb.runtime.image_reader import ImageReader
+from exportweb.runtime.preparation import Decode
 from exportweb.runtime.reader import Prepared, Reader, Row
 from exportweb.runtime.session import Session
 
@@ -123,6 +124,11 @@ class Predictor:
     def sure(self) -> bool:
         """Whether a sound graph always answers what `blank` returns, with finite numbers."""
         return self._reader.sure
+
+    @property
+    def preparation(self) -> bytes | None:
+        """What says to another process how `prepare` reads an image (see `runtime.preparation`), None if only this one can."""
+        return self._reader.description
 
     def predict(self, data: bytes, *, max_pixels: int = MAX_PIXELS, **params: object) -> Any:
         """Answer for one request, given as bytes: an image in any format that `runtime.images` reads, or arrays in one of

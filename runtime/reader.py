@@ -40,6 +40,10 @@ class Reader(Protocol):
     def sure(self) -> bool:
         """Whether every sound graph answers `blank` with finite numbers."""
 
+    @property
+    def description(self) -> bytes | None:
+        """What says to another process how to prepare a request (see `runtime.preparation`), None if only this one can."""
+
     def prepare(self, data: bytes, *, max_pixels: int) -> Prepared:
         """Read one request of at most `max_pixels` pixels, or values; raise `RequestError` for one that can't be used."""
 

@@ -9,10 +9,10 @@ from exportweb.card import Card
 from exportweb.errors import Overloaded
 from exportweb.runtime.builder import Builder
 from exportweb.runtime.history import Event, History, Listeners, VersionInfo
-from exportweb.runtime.image_reader import Decode
 from exportweb.runtime.jobs import Answer, Job
 from exportweb.runtime.loader import Loader
 from exportweb.runtime.predictor import MAX_PIXELS, Predictor
+from exportweb.runtime.preparation import Decode
 from exportweb.runtime.sources import open_source
 from exportweb.runtime.tuner import BUDGET, Tuning
 from exportweb.runtime.workers import Workers
@@ -147,11 +147,12 @@ class ServedModel:
         return None if live is None else live.plan.tuning
 
     def stats(self) -> dict[str, int]:
-        """Return the queue's length, jobs in flight, workers, and how the running version is run; and counts since the start."""
+        """Return the queue's length, jobs in flight, workers, their helpers, and how the running version is run; counts since the start."""
         live, predictor = self._lane.current, self.predictor
         return {
             **self._lane.stats(),
             "workers": self._workers.count,
+            "helpers": self._workers.helpers,
             "threads": 0 if predictor is None else predictor.session.threads,
             "max_batch": 0 if live is None else live.plan.max_batch,
             "max_runs": 0 if live is None else live.plan.max_runs,

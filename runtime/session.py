@@ -41,6 +41,9 @@ _REASONS = {
     "InvalidGraph": "its graph is not valid",
 }
 
+# What ONNX Runtime says where there isn't enough memory: its arena, or CUDA.
+_NO_ROOM = ("smaller than requested bytes", "Failed to allocate memory", "out of memory")
+
 
 class Port(NamedTuple):
     """An input or output of a graph: a dynamic side of `shape` is None. `dtype` is NumPy's name, or ONNX Runtime's where NumPy has none:
@@ -198,6 +201,11 @@ def _build(ort: Any, path: str | os.PathLike[str] | bytes, options: Any, provide
     except Exception as error:  # ONNX Runtime's exceptions have no base of their own
         path = "the graph" if isinstance(path, bytes) else path
         log.info("ONNX Runtime can't load %s: %s", path, error)
+        if "graph capture" in str(error):
+            raise ArtifactError("Runs of this graph can't be recorded as CUDA graphs: parts of it run on the CPU.") from error
+        if any(word in str(error) for word in _NO_ROOM):
+            room = "the memory of its device, or what a limit (--gpu-mem-limit) leaves of it, is too small for it"
+            raise ArtifactError(f"{path} can't be loaded: {room}.") from error
         if "CUDA" in str(error) or "cuda" in str(error):
             raise DeviceError(f"CUDA can't be used: {_first_line(error)}") from error
         raise ArtifactError(f"{path} can't be loaded: {_reason(error, ort)}.") from error

@@ -18,10 +18,11 @@ from collections.abc import Iterator, Sequence
 
 from exportweb.errors import ExportwebError, RequestError
 from exportweb.runtime.cpus import usable_cpus
+from exportweb.runtime.helper import MOST, Helper
 from exportweb.runtime.jobs import Answer, Batch, Job, Live
 from exportweb.runtime.lane import Lane, closing
 from exportweb.runtime.predictor import MAX_PIXELS
-from exportweb.runtime.reader import Row
+from exportweb.runtime.reader import Prepared, Row
 from exportweb.runtime.seat import Seat
 
 log = logging.getLogger(__name__)
@@ -34,15 +35,29 @@ _MOMENT = 0.001
 who makes the next."""
 
 
+_CROWD = 2
+"""Busy threads that get along without helpers: they seldom wait for each other."""
+
+
+def _suitable(cpus: int) -> int:
+    """Return how many helpers suit so many CPUs: few CPUs are kept busy by threads, and eight helpers outrun an event loop."""
+    return min(8, cpus // 2) if cpus >= 4 else 0
+
+
 class Workers:
     """`count` threads (0: as many as there are usable CPUs) that models share. They end when the last model has left.
+
+    The first `helpers` of them have a process each that prepares images for them when many are busy (see `runtime.helper`); None: as many
+    as suit so many CPUs.
 
     >>> workers = Workers()  # doctest: +SKIP
     >>> models = [ServedModel(path, workers=workers) for path in ("runs/cats", "runs/dogs")]  # doctest: +SKIP
     """
 
-    def __init__(self, count: int = 0) -> None:
+    def __init__(self, count: int = 0, *, helpers: int | None = None) -> None:
         self.count = count or usable_cpus()
+        wanted = _suitable(usable_cpus()) if helpers is None else helpers
+        self._helpers = [Helper() for _ in range(min(wanted, self.count) if Helper.possible() else 0)]
         self.lock = threading.Lock()
         self.work = threading.Condition(self.lock)
         self._lanes: list[Lane] = []
@@ -66,6 +81,11 @@ class Workers:
         with self.lock:
             self._lanes.append(lane)
         return lane
+
+    @property
+    def helpers(self) -> int:
+        """How many processes prepare images beside the threads now: none, until they are missed."""
+        return sum(helper.ready for helper in self._helpers)
 
     @property
     def shared(self) -> bool:
@@ -126,24 +146,29 @@ class Workers:
 
     def _loop(self, number: int) -> None:
         seat = Seat(number, self.count)
-        while (taken := self._take(seat)) is not None:
+        helper = self._helpers[number] if number < len(self._helpers) else None
+        while (taken := self._take(seat, helper)) is not None:
             lane, work = taken
+            live = work.live if isinstance(work, Batch) else work[0].live
             # Not a thread whose runs may have threads of their own, which PyTorch starts when the first one needs them.
-            if self._idle == 0 and work.live is not None and work.live.plan.max_runs >= self.count:
+            if self._idle == 0 and live is not None and live.plan.max_runs >= self.count:
                 seat.take()
             else:
                 seat.leave()
-            if isinstance(work, Job):
-                self._prepare(lane, work)
-            else:
+            if isinstance(work, Batch):
                 self._run(lane, work)
-            del taken, lane, work  # a thread that sleeps holds on to nothing
+            else:
+                self._prepare(lane, work, helper)
+            del taken, lane, work, live  # a thread that sleeps holds on to nothing
+        if helper is not None:
+            helper.close()
 
-    def _take(self, seat: Seat) -> tuple[Lane, Job | Batch] | None:
+    def _take(self, seat: Seat, helper: Helper | None) -> tuple[Lane, list[Job] | Batch] | None:
         """Wait for something to do; None when the pool has stopped."""
+        most = MOST if helper is not None and helper.look() else 1
         with self.work:
             while not self._stopped:
-                taken = None if self._turns else self._next()
+                taken = None if self._turns else self._next(most)
                 if taken is not None:
                     self.taken += 1
                     if self._idle and any(lane.has_work() for lane in self._lanes):
@@ -156,38 +181,59 @@ class Workers:
                 self._idle -= 1
         return None
 
-    def _next(self) -> tuple[Lane, Job | Batch] | None:
+    def _next(self, most: int = 1) -> tuple[Lane, list[Job] | Batch] | None:
         """Take something from the lane that has had the fewest seconds. The lock is held."""
         for lane in self._lanes if len(self._lanes) == 1 else sorted(self._lanes, key=Lane.due):
-            work = lane.next()
+            work = lane.next(most)
             if work is not None:
                 self._clock = lane.used
                 return lane, work
         return None
 
-    def _prepare(self, lane: Lane, job: Job) -> None:
-        """Decode and resize one image, and put it among the ready ones."""
+    def _prepare(self, lane: Lane, jobs: list[Job], helper: Helper | None) -> None:
+        """Decode and resize images, and put them among the ready ones."""
         start = time.perf_counter()
-        job.queue = start - job.since
-        failure: Exception | None = None
-        if not job.cancelled:
+        for job in jobs:
+            job.queue = start - job.since
+        wanted = [job for job in jobs if not job.cancelled]
+        if helper is not None and self.count - self._idle > _CROWD:
+            found = self._helped(lane, wanted, helper)
+        else:
+            found = [None] * len(wanted)
+        failures: list[tuple[Job, Exception]] = []
+        for job, result in zip(wanted, found, strict=True):
             try:
-                assert job.live is not None
-                job.prepared = job.live.predictor.prepare(job.data, max_pixels=lane.max_pixels)
+                job.prepared = self._prepared(lane, job) if result is None else raised(result)
             except Exception as error:  # whatever an image does, it costs only its own request
-                failure = bare(error)
-        job.data = b""
-        job.since = time.perf_counter()
+                failures.append((job, bare(error)))
+        end = time.perf_counter()
+        for job in jobs:
+            job.data = b""
+            job.since = end
         with self.lock:
-            if lane.closed and failure is None:
-                failure = closing()
-            ready = failure is None and not job.cancelled
-            lane.prepared(job if ready else None, job.since - start)  # this thread looks next, so nobody needs to be woken
-        if failure is not None:
+            if lane.closed:
+                failures += [(job, closing()) for job in wanted if job.prepared is not None]
+            failed = {id(job) for job, _ in failures}
+            ready = [job for job in wanted if id(job) not in failed and not job.cancelled]
+            lane.prepared(ready, len(jobs), end - start)  # this thread looks next, so nobody needs to be woken
+        for job, failure in failures:
             job.deliver(failure)
-        if not ready:
+        if len(ready) < len(jobs):
             with self.lock:
-                lane.ended([job])
+                lane.ended([job for job in jobs if job not in ready])
+
+    def _prepared(self, lane: Lane, job: Job) -> Prepared:
+        assert job.live is not None
+        return job.live.predictor.prepare(job.data, max_pixels=lane.max_pixels)
+
+    def _helped(self, lane: Lane, jobs: list[Job], helper: Helper) -> Sequence[Prepared | Exception | None]:
+        """Have a helper prepare images; None for those that it doesn't."""
+        description = jobs[0].live.predictor.preparation if jobs and jobs[0].live is not None else None
+        if description is not None:
+            if helper.ready:
+                return helper.prepare(description, [job.data for job in jobs], max_pixels=lane.max_pixels)
+            helper.miss()
+        return [None] * len(jobs)
 
     def _run(self, lane: Lane, batch: Batch) -> None:
         """Run one batch and deliver its answers."""
@@ -248,6 +294,13 @@ class Workers:
             "post": time.perf_counter() - begin,
         }
         return Answer(live.version, result, timings, batch)
+
+
+def raised(result: Prepared | Exception) -> Prepared:
+    """Return what came of an image; raise it, if that is an error."""
+    if isinstance(result, Exception):
+        raise result
+    return result
 
 
 def bare(error: Exception) -> Exception:

@@ -37,6 +37,7 @@ class Info:
             "providers": predictor.providers,
             "threads": stats["threads"],
             "workers": stats["workers"],
+            "helpers": stats["helpers"],
             "max_batch": stats["max_batch"],
             "tuning": self._model.tuning,
             "decode": predictor.decoding,

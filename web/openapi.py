@@ -357,6 +357,7 @@ SCHEMAS: Json = {
                     "providers": {"type": "array", "items": _STRING},
                     "threads": _INTEGER,
                     "workers": _INTEGER,
+                    "helpers": {**_INTEGER, "description": "Processes that prepare images beside the workers"},
                     "max_batch": _INTEGER,
                     "decode": {"enum": ["exact", "fast", None], "description": "How JPEGs are decoded; null for arrays"},
                     "loaded": {"type": "string", "format": "date-time"},

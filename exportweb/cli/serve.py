@@ -52,6 +52,12 @@ _LEVELS = ("debug", "info", "warning", "error")
     help="What each version may take of a GPU's memory, such as 4GB; 0: all. Two versions are loaded in a swap.",
 )
 @click.option("--cuda-graphs/--no-cuda-graphs", default=True, help="Whether CUDA graphs may be used where they are measured to be faster.")
+@click.option(
+    "--helpers",
+    type=click.IntRange(min=0),
+    default=None,
+    help="Processes that prepare images when many come.  [default: one for two CPUs, 8 at most; none below 4]",
+)
 @click.option("--keep-loaded", type=click.IntRange(min=1), default=1, help="Versions that stay loaded and can be asked by ?version=.")
 @click.option(
     "--max-queue", type=click.IntRange(min=1), default=256, help="Requests that may wait for a model, for slow ones fewer; else 503."
@@ -96,6 +102,7 @@ def command(
     tune: float,
     gpu_mem_limit: int,
     cuda_graphs: bool,
+    helpers: int | None,
     keep_loaded: int,
     max_queue: int,
     timeout: float,
@@ -122,7 +129,7 @@ def command(
 
     logging.basicConfig(format="exportweb: %(message)s")
     log.setLevel(log_level.upper())
-    workers = Workers()
+    workers = Workers(helpers=helpers)
     models = {
         name: ServedModel(
             path,

@@ -145,8 +145,8 @@ def test_a_graph_with_a_part_that_cuda_lacks_is_run_without_recordings(tmp_path:
 
 @pytest.mark.parametrize("graphs", [(), (1, 8)])
 def test_a_memory_limit_that_is_too_small_is_explained(resnet: Path, graphs: tuple[int, ...]) -> None:
-    with pytest.raises((ArtifactError, DeviceError), match="memory"):
-        OnnxSession(resnet, device="cuda", memory_limit=1_000_000, graphs=graphs).run(images(8))
+    with pytest.raises(ArtifactError, match="--gpu-mem-limit"):
+        OnnxSession(resnet, device="cuda", memory_limit=1_000_000, graphs=graphs)
 
 
 def test_a_memory_limit_that_suffices_changes_no_answer(resnet: Path, on_gpu: OnnxSession) -> None:
@@ -154,9 +154,9 @@ def test_a_memory_limit_that_suffices_changes_no_answer(resnet: Path, on_gpu: On
     assert_near(logits(limited, images(8)), logits(on_gpu, images(8)))
 
 
-def test_a_gpu_that_is_not_there_is_named() -> None:
-    with pytest.raises(DeviceError, match="cuda:99"):
-        OnnxSession(b"", device="cuda:99")
+def test_a_gpu_that_is_not_there_is_an_error(resnet: Path) -> None:
+    with pytest.raises(DeviceError, match=r"CUDA can't be used|cuda:99"):
+        OnnxSession(resnet, device="cuda:99")
 
 
 def test_the_same_golden_sample_holds_as_on_the_cpu(resnet: Path) -> None:

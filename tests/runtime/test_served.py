@@ -93,9 +93,9 @@ def test_swaps_under_load_lose_nothing_and_never_mix(store: Store, artifacts: Ar
 
 def test_a_copy_under_the_next_number_is_the_next_version(store: Store, artifacts: Artifacts, serve_model: Serve, picture: Picture) -> None:
     made = artifacts.write(store.folder.parent / "made.onnx")
+    served = serve_model(store.folder, wait=False)
     for number in (1, 2):
         store.publish(lambda file, _: file.write(made.read_bytes()))
-        served = serve_model(store.folder) if number == 1 else served
         assert served.heard.wait("loaded").info.version == number
         assert served.ask(picture()).version == number
     assert states(served) == [(1, "retired"), (2, "serving")]

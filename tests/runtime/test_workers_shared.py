@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from exportweb.runtime import Answer, Predictor
-from exportweb.runtime.jobs import Job, Live
+from exportweb.runtime.jobs import Batch, Live
 from exportweb.runtime.lane import Lane
 from exportweb.runtime.workers import Workers
 from pools import ON_CPU, ON_GPU, Pool
@@ -74,11 +74,11 @@ class Turns:
         for _ in range(turns):
             lane, work = self.begin()
             with self.workers.lock:
-                if isinstance(work, Job):
-                    lane.prepared(work, self.seconds[lane])
-                else:
+                if isinstance(work, Batch):
                     lane.ran(self.seconds[lane], jobs=1, alone=False)
                     lane.ended(work.jobs)
+                else:
+                    lane.prepared(work, len(work), self.seconds[lane])
             taken.append(lane)
         return taken
 
