@@ -26,18 +26,20 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+import timm
 from PIL import Image
 
 from exportweb import Store
-from exportweb.runtime import cuda, devices
-from exportweb.runtime.session import OnnxSession, parse_device
+from exportweb.exporters.single import export
+from exportweb.runtime import Predictor, cuda
+from exportweb.runtime.session import parse_device
 from measure import table
 from serve import launch, photo, wrk
 from swap import measure, publish, two_versions
 
 PARTS = ["rate", "memory", "swap"]
-SIZES = (1, 2, 4, 8, 16, 32, 64)
-ROUNDS, SECONDS = 3, 3.0
+SIZES = (8, 16, 32, 64, 128)
+ROUNDS, SECONDS = 3, 1.5
 SETTLED = 20  # swaps after which memory should not grow any more
 Run = Callable[[dict[str, Any]], object]
 
@@ -71,26 +73,44 @@ def bare(path: Path, device: str) -> Run:
 
 
 def throughput(path: Path, device: str, folder: Path, name: str) -> list[str]:
-    """Our session and our server against the limit, in rounds."""
+    """Our session and our server against the limit, in rounds; and a single client against a call without a server."""
     limit = bare(path, device)
-    (port,) = OnnxSession(path, device="cpu", optimize=False).inputs
+    predictor = Predictor.load(path, device=device, threads=0 if device == "cpu" else 1, graphs=(1,))
+    (port,) = predictor.session.inputs
     sides = [side or 224 for side in port.shape[1:]]
     batches = {size: {"image": np.random.default_rng(0).integers(0, 255, (size, *sides), np.uint8)} for size in SIZES}
     tried = {(size, threads): rate(limit, batch, threads) for size, batch in batches.items() for threads in (1, 2)}
     size, threads = max(tried, key=lambda key: tried[key])
-    ours = devices.load(path, device=device, threads=0 if device == "cpu" else 1, graphs=[s for s in SIZES if s <= size])
-    recorded = isinstance(ours, OnnxSession) and ours.recorded
     body = folder / "photo.jpg"
     Image.open(io.BytesIO(photo())).resize((sides[1], sides[0])).save(body, quality=90)
+    image = body.read_bytes()
     server = launch(path, device=device)
-    shares: dict[str, list[float]] = {"session": [], "server": []}
+    wrk(server.url, body, 4 * size)  # by then helpers have been missed, and are there
+    shares: dict[str, list[float]] = {"session": [], "server": [], "single": []}
     for _ in range(ROUNDS):
         most = rate(limit, batches[size], threads)
-        shares["session"].append(rate(ours.run, batches[size], 2) / most)
+        shares["session"].append(rate(predictor.session.run, batches[size], threads) / most)
         shares["server"].append(wrk(server.url, body, 4 * size)[0] / most)
+        shares["single"].append(wrk(server.url, body, 1)[1] / call(predictor, image))
+    runtime = json.loads(read(f"{server.url}/model"))["runtime"]
     server.close()
-    cells = [f"**{statistics.median(values):.2f}**" for values in shares.values()]
-    return [name, f"{tried[size, threads]:.0f}", f"{size} x {threads}", "yes" if recorded else "no", *cells]
+    medians = {key: statistics.median(values) for key, values in shares.items()}
+    cells = [f"{tried[size, threads]:.0f}", f"{size} x {threads}", f"**{medians['session']:.2f}**"]
+    helped = f"{runtime['workers']} and {runtime['helpers']}"
+    recorded = "no" if predictor.alone is predictor.session else "yes"
+    return [name, *cells, helped, f"**{medians['server']:.2f}**", recorded, f"**{medians['single']:.2f}x**"]
+
+
+def call(predictor: Predictor, image: bytes) -> float:
+    """Milliseconds that an answer takes without a server, in the median."""
+    times = []
+    for _ in range(100):
+        start = time.perf_counter()
+        prepared = predictor.prepare(image)
+        (row,) = predictor.infer([prepared], alone=True)
+        predictor.task.answer(row, predictor.task.params({}), prepared)
+        times.append(1e3 * (time.perf_counter() - start))
+    return statistics.median(times)
 
 
 def memory(name: str, device: str, folder: Path, swaps: int) -> list[str]:
@@ -105,10 +125,11 @@ def memory(name: str, device: str, folder: Path, swaps: int) -> list[str]:
         store.prune(3)
         while json.loads(read(f"{server.url}/model"))["version"] != number:
             time.sleep(0.05)
-        time.sleep(0.3)  # the version before is let go of
-        held.append((resident(server.url), used(device)))
+        if count in (min(SETTLED, swaps), swaps):
+            time.sleep(2)  # the version before is let go of
+            held.append((resident(server.url), used(device)))
     server.close()
-    settled, last = held[min(SETTLED, swaps) - 1], held[-1]
+    settled, last = held[0], held[-1]
     ratios = [f"**{b / a:.2f}x**" if a else "-" for a, b in zip(settled, last, strict=True)]
     return [name, str(swaps), f"{settled[0] / 1e6:.0f}", f"{last[0] / 1e6:.0f}", ratios[0], f"{last[1] / 1e6:.0f}", ratios[1]]
 
@@ -149,8 +170,11 @@ def main() -> None:
         folder = Path(folder_name)
         path = two_versions(model, folder)[0]
         if "rate" in parts:
-            header = ["model", "limit, images/s", "batch x threads", "CUDA graphs", "session / limit", "server / limit"]
-            show("Serving on a GPU", header, [throughput(path, options.device, folder, model)])
+            header = ["model", "limit, images/s", "batch x threads", "session / limit", "threads and helpers", "server / limit"]
+            header += ["CUDA graphs when alone", "p50 of one client / a call"]
+            half = export(timm.create_model(model), folder / "half.onnx", precision="fp16")
+            rows = [throughput(path, options.device, folder, model), throughput(half, options.device, folder, f"{model}, fp16")]
+            show("Serving on a GPU", header, rows)
         if "memory" in parts:
             header = ["model", "swaps", f"resident after {SETTLED}, MB", "after the last", "ratio", "GPU after the last, MB", "ratio"]
             show("Memory through swaps on a GPU", header, [memory(model, options.device, folder, options.swaps)])

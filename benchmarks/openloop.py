@@ -1,6 +1,6 @@
 """A client that asks at random moments, however long the answers take: Poisson arrivals, as a crowd of strangers makes them.
 
-    python benchmarks/openloop.py URL IMAGE RATE SECONDS
+    python benchmarks/openloop.py URL IMAGE RATE SECONDS [SEED]
 
 Prints a JSON list per request: when it was due (seconds since the epoch), seconds from then to the answer, status (0: the connection
 broke), version, and the number of its connection. A closed loop, as wrk's, stops asking while it waits and so never sees a queue grow.
@@ -59,9 +59,9 @@ class Client:
         return int(head.split(" ", 2)[1]), int(lines.get("x-model-version", 0)), lines.get("connection") != "close"
 
 
-async def run(url: str, body: bytes, rate: float, seconds: float) -> list[Row]:
+async def run(url: str, body: bytes, rate: float, seconds: float, seed: int = 0) -> list[Row]:
     """Ask `rate` times a second on average, for `seconds`; return all rows once the last is answered."""
-    client, rng = Client(url, body), random.Random(0)
+    client, rng = Client(url, body), random.Random(seed)
     tasks: set[asyncio.Task[None]] = set()
     end = time.time() + seconds
     due = time.time()
@@ -76,8 +76,8 @@ async def run(url: str, body: bytes, rate: float, seconds: float) -> list[Row]:
 
 
 def main() -> None:
-    url, image, rate, seconds = sys.argv[1:]
-    for row in uvloop.run(run(url, Path(image).read_bytes(), float(rate), float(seconds))):
+    url, image, rate, seconds, *seed = sys.argv[1:]
+    for row in uvloop.run(run(url, Path(image).read_bytes(), float(rate), float(seconds), *map(int, seed))):
         print(json.dumps(row))
 
 

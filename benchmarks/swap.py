@@ -28,6 +28,8 @@ from openloop import Row
 from serve import launch, photo, wrk
 
 MODELS = ["resnet50", "mobilenetv3_small_050"]
+CLIENT = 600  # requests a second that one process of the client asks at most
+CONNECTIONS = 1_000_000  # more than one of them opens
 
 
 def two_versions(name: str, folder: Path) -> list[Path]:
@@ -61,17 +63,30 @@ def measure(name: str, *, seconds: float, every: float, share: float, device: st
         server = launch(store.folder, device=device)
         wrk(server.url, image, 8)
         most = statistics.median(wrk(server.url, image, 32)[0] for _ in range(3))
-        words = [sys.executable, str(Path(__file__).with_name("openloop.py")), server.url, str(image), str(share * most), str(seconds)]
-        client = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+        crowds = max(1, round(share * most / CLIENT))
+        words = [
+            sys.executable,
+            str(Path(__file__).with_name("openloop.py")),
+            server.url,
+            str(image),
+            str(share * most / crowds),
+            str(seconds),
+        ]
+        outs = [tempfile.TemporaryFile("w+") for _ in range(crowds)]
+        clients = [subprocess.Popen([*words, str(i)], stdout=out) for i, out in enumerate(outs)]
         start, count = time.time(), 1
-        while client.poll() is None and time.time() - start < seconds - every / 2:
+        while clients[0].poll() is None and time.time() - start < seconds - every / 2:
             time.sleep(max(0.0, start + (count - 0.5) * every - time.time()))
             publish(store, versions[count % 2])
             store.prune(3)
             count += 1
-        out = client.communicate()[0]
+        rows: list[Row] = []
+        for i, (client, out) in enumerate(zip(clients, outs, strict=True)):
+            client.wait()
+            out.seek(0)
+            rows += [(due, took, status, version, CONNECTIONS * i + number) for due, took, status, version, number in map(json.loads, out)]
         server.close()
-    return [name, f"{most:.0f}", *judge([tuple(json.loads(line)) for line in out.splitlines()])]
+    return [name, f"{most:.0f}", *judge(rows)]
 
 
 def judge(rows: list[Row]) -> list[str]:

@@ -17,6 +17,8 @@ import os
 import socket
 import subprocess
 import sys
+import time
+from collections import deque
 from collections.abc import Sequence
 
 import msgspec
@@ -35,7 +37,7 @@ MOST = 8
 """Images that a helper is given at a time."""
 
 PATIENCE = 16
-"""How often a helper is missed before it is worth its start: less than half a second of a core."""
+"""How often a helper is missed in a second before it is worth its start: where images are fewer, no thread waits long for another."""
 
 MESSAGE = 1 << 16
 """The most bytes of a message."""
@@ -80,7 +82,7 @@ Reply = list[Found | Refused | None]
 
 
 class Helper:
-    """A process that prepares images for one thread. It is started when it was missed `PATIENCE` times, and `ready` some time later.
+    """A process that prepares images for one thread. It is started when it is missed often, and `ready` some time later.
 
     All methods are for that thread.
     """
@@ -91,7 +93,8 @@ class Helper:
         self._memory: mmap.mmap | None = None
         self._decode = msgspec.msgpack.Decoder(Reply).decode
         self.ready = False
-        self._missed = self._starts = 0
+        self._missed: deque[float] = deque(maxlen=PATIENCE)
+        self._starts = 0
 
     @staticmethod
     def possible() -> bool:
@@ -100,8 +103,10 @@ class Helper:
 
     def miss(self) -> None:
         """Say that it could have helped if it were ready. It isn't waited for."""
-        self._missed += 1
-        if self._missed >= PATIENCE and self._process is None and self._starts <= _AGAIN:
+        now = time.monotonic()
+        self._missed.append(now)
+        if len(self._missed) == PATIENCE and now - self._missed[0] < 1 and self._process is None and self._starts <= _AGAIN:
+            self._missed.clear()
             self._start()
 
     def _start(self) -> None:

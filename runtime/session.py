@@ -89,7 +89,8 @@ class OnnxSession:
     stands, for a session that runs once.
 
     On a GPU, `memory_limit` bounds what ONNX Runtime's arena takes of its memory for this session, in bytes; `graphs` are batch sizes to
-    record as CUDA graphs. `binding` says whether inputs and outputs are bound on the device: by default, on a GPU.
+    record as CUDA graphs, of a session that is then run by one thread after the other. `binding` has other runs bind their inputs and
+    outputs on the device.
 
     Raises `DeviceError` if the device can't be had, `ArtifactError` if the file can't be loaded, or if its runs can't be recorded.
     """
@@ -104,7 +105,7 @@ class OnnxSession:
         optimize: bool = True,
         memory_limit: int = 0,
         graphs: Sequence[int] = (),
-        binding: bool | None = None,
+        binding: bool = False,
     ) -> None:
         ort = _onnxruntime()
         self.threads = threads or usable_cpus()
@@ -139,7 +140,7 @@ class OnnxSession:
         self.inputs: tuple[Port, ...] = tuple(_port(arg) for arg in self._session.get_inputs())
         self.outputs: tuple[Port, ...] = tuple(_port(arg) for arg in self._session.get_outputs())
         self.recorded = bool(graphs)
-        self._run = self._runner(graphs, binding=self.device != "cpu" if binding is None else binding)
+        self._run = self._runner(graphs, binding=binding)
 
     def _runner(self, graphs: Sequence[int], *, binding: bool) -> Callable[[Sequence[str], Mapping[str, Array]], list[Any]]:
         """Choose how runs get their inputs to the device and their outputs back."""
@@ -154,7 +155,14 @@ class OnnxSession:
                 raise ArtifactError(f"Runs of this graph can't be recorded as CUDA graphs: {_first_line(error)}") from error
         if narrow := {port.name for port in ports if port.dtype == "bfloat16"}:
             return functools.partial(bfloat16.run, self._session, narrow)
-        return Bindings(self._session, place) if binding and all(port.numeric for port in ports) else self._session.run
+        if binding and all(port.numeric for port in ports):
+            return Bindings(self._session, place)
+        # Binding copies inputs with the GIL held: on an H100, resnet50 answered 1.02 times as much without in batches of 64, 1.3 times of 1.
+        return self._session.run if self.device == "cpu" else self._gated
+
+    def _gated(self, names: Sequence[str], inputs: Mapping[str, Array]) -> list[Any]:
+        with cuda.GATE.use():
+            return self._session.run(names, inputs)  # type: ignore[no-any-return]
 
     def run(self, inputs: Mapping[str, Array], outputs: Sequence[str] | None = None) -> dict[str, Array]:
         """Run the graph and return these of its outputs (all of them by default), by name; bfloat16 is float32 in and out.

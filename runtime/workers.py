@@ -40,8 +40,8 @@ _CROWD = 2
 
 
 def _suitable(cpus: int) -> int:
-    """Return how many helpers suit so many CPUs: few CPUs are kept busy by threads, and eight helpers outrun an event loop."""
-    return min(8, cpus // 2) if cpus >= 4 else 0
+    """Return how many helpers suit so many CPUs: one for each thread, or those without would still wait; few CPUs are kept busy without."""
+    return cpus if cpus >= 4 else 0
 
 
 class Workers:
@@ -196,10 +196,8 @@ class Workers:
         for job in jobs:
             job.queue = start - job.since
         wanted = [job for job in jobs if not job.cancelled]
-        if helper is not None and self.count - self._idle > _CROWD:
-            found = self._helped(lane, wanted, helper)
-        else:
-            found = [None] * len(wanted)
+        crowded = helper is not None and self.count - self._idle > _CROWD
+        found = self._helped(lane, wanted, helper) if helper is not None and crowded else [None] * len(wanted)
         failures: list[tuple[Job, Exception]] = []
         for job, result in zip(wanted, found, strict=True):
             try:

@@ -50,6 +50,11 @@ def on_gpu(resnet: Path) -> OnnxSession:
 
 
 @pytest.fixture(scope="module")
+def bound(resnet: Path) -> OnnxSession:
+    return OnnxSession(resnet, device="cuda", binding=True)
+
+
+@pytest.fixture(scope="module")
 def recorded(resnet: Path) -> OnnxSession:
     return OnnxSession(resnet, device="cuda:0", graphs=(1, 2, 4, 8))
 
@@ -86,7 +91,7 @@ def test_recorded_runs_answer_what_others_do(on_cpu: OnnxSession, recorded: Onnx
     assert_near(logits(recorded, images(count)), logits(on_cpu, images(count)))
 
 
-@pytest.mark.parametrize("name", ["on_gpu", "recorded"])
+@pytest.mark.parametrize("name", ["on_gpu", "bound", "recorded"])
 def test_threads_get_their_own_answers(name: str, request: pytest.FixtureRequest) -> None:
     session = request.getfixturevalue(name)
     wanted = {seed: logits(session, images(1 + seed % 3, seed)) for seed in range(8)}
@@ -122,10 +127,15 @@ def test_a_session_is_built_beside_runs(resnet: Path, name: str, graphs: tuple[i
         assert all(run.result() > 0 for run in runs)
 
 
-def test_the_faster_way_is_chosen(resnet: Path, on_cpu: OnnxSession) -> None:
-    session = devices.load(resnet, device="cuda", graphs=(1, 2, 4))
-    assert isinstance(session, OnnxSession)
-    assert_near(logits(session, images(4)), logits(on_cpu, images(4)))
+def test_a_run_that_is_alone_is_recorded_where_that_is_faster(resnet: Path, on_cpu: OnnxSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    for faster in (True, False):
+        monkeypatch.setattr(devices, "_GRAPHS", {})
+        monkeypatch.setattr(devices, "faster", lambda *_, faster=faster: faster)
+        predictor = Predictor.load(resnet, device="cuda", graphs=(1, 2, 4))
+        assert len(predictor.each()) == 1 + faster
+        assert getattr(predictor.alone, "recorded", False) is faster
+        for one in predictor.each():
+            verify.golden(one)
 
 
 def test_a_graph_with_a_part_that_cuda_lacks_is_run_without_recordings(tmp_path: Path) -> None:
@@ -137,8 +147,8 @@ def test_a_graph_with_a_part_that_cuda_lacks_is_run_without_recordings(tmp_path:
     path.write_bytes(model.SerializeToString())
     with pytest.raises(ArtifactError, match="CUDA graphs"):
         OnnxSession(path, device="cuda", graphs=(1, 2))
-    session = devices.load(path, device="cuda", graphs=(1, 2))
-    assert isinstance(session, OnnxSession) and not session.recorded and session.device == "cuda:0"
+    session = devices.load(path, device="cuda")
+    assert session.device == "cuda:0" and devices.load_recorded(path, session, graphs=(1, 2)) is None
     array = np.random.default_rng(0).random((4, 3, 3), np.float32)
     np.testing.assert_allclose(session.run({"x": array})["y"], np.linalg.det(array**2), rtol=1e-3, atol=1e-5)
 
