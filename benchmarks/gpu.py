@@ -31,15 +31,16 @@ from PIL import Image
 
 from exportweb import Store
 from exportweb.exporters.single import export
-from exportweb.runtime import Predictor, cuda
+from exportweb.runtime import Predictor, cuda, verify
 from exportweb.runtime.session import parse_device
+from exportweb.runtime.tuner import MAX_BATCH_GPU
 from measure import table
 from serve import launch, photo, wrk
 from swap import measure, publish, two_versions
 
 PARTS = ["rate", "memory", "swap"]
 SIZES = (8, 16, 32, 64, 128)
-ROUNDS, SECONDS = 3, 1.5
+ROUNDS, SECONDS = 3, 1.0
 SETTLED = 20  # swaps after which memory should not grow any more
 Run = Callable[[dict[str, Any]], object]
 
@@ -73,9 +74,12 @@ def bare(path: Path, device: str) -> Run:
 
 
 def throughput(path: Path, device: str, folder: Path, name: str) -> list[str]:
-    """Our session and our server against the limit, in rounds; and a single client against a call without a server."""
+    """Our session and our server against the limit, in rounds; and a single client against a call without a server.
+
+    The limit's batches are all of one size, which a server's aren't.
+    """
     limit = bare(path, device)
-    predictor = Predictor.load(path, device=device, threads=0 if device == "cpu" else 1, graphs=(1,))
+    predictor = Predictor.load(path, device=device, threads=0 if device == "cpu" else 1, graphs=verify.batch_sizes(MAX_BATCH_GPU))
     (port,) = predictor.session.inputs
     sides = [side or 224 for side in port.shape[1:]]
     batches = {size: {"image": np.random.default_rng(0).integers(0, 255, (size, *sides), np.uint8)} for size in SIZES}
@@ -89,16 +93,16 @@ def throughput(path: Path, device: str, folder: Path, name: str) -> list[str]:
     shares: dict[str, list[float]] = {"session": [], "server": [], "single": []}
     for _ in range(ROUNDS):
         most = rate(limit, batches[size], threads)
-        shares["session"].append(rate(predictor.session.run, batches[size], threads) / most)
-        shares["server"].append(wrk(server.url, body, 4 * size)[0] / most)
-        shares["single"].append(wrk(server.url, body, 1)[1] / call(predictor, image))
+        shares["session"].append(rate(predictor.session.run, batches[min(size, MAX_BATCH_GPU)], 2) / most)
+        shares["server"].append(wrk(server.url, body, 4 * size, seconds=2)[0] / most)
+        shares["single"].append(wrk(server.url, body, 1, seconds=2)[1] / call(predictor, image))
     runtime = json.loads(read(f"{server.url}/model"))["runtime"]
     server.close()
     medians = {key: statistics.median(values) for key, values in shares.items()}
     cells = [f"{tried[size, threads]:.0f}", f"{size} x {threads}", f"**{medians['session']:.2f}**"]
     helped = f"{runtime['workers']} and {runtime['helpers']}"
-    recorded = "no" if predictor.alone is predictor.session else "yes"
-    return [name, *cells, helped, f"**{medians['server']:.2f}**", recorded, f"**{medians['single']:.2f}x**"]
+    recorded = "yes" if getattr(predictor.session, "recorded", False) else "no"
+    return [name, *cells, recorded, helped, f"**{medians['server']:.2f}**", f"**{medians['single']:.2f}x**"]
 
 
 def call(predictor: Predictor, image: bytes) -> float:
@@ -107,16 +111,15 @@ def call(predictor: Predictor, image: bytes) -> float:
     for _ in range(100):
         start = time.perf_counter()
         prepared = predictor.prepare(image)
-        (row,) = predictor.infer([prepared], alone=True)
+        (row,) = predictor.infer([prepared])
         predictor.task.answer(row, predictor.task.params({}), prepared)
         times.append(1e3 * (time.perf_counter() - start))
     return statistics.median(times)
 
 
-def memory(name: str, device: str, folder: Path, swaps: int) -> list[str]:
+def memory(name: str, device: str, folder: Path, versions: list[Path], swaps: int) -> list[str]:
     """What the server and the GPU hold after the first swaps and after the last."""
     store = Store(folder / "store")
-    versions = two_versions(name, folder)
     publish(store, versions[0])
     server = launch(store.folder, device=device)
     held = []
@@ -168,20 +171,22 @@ def main() -> None:
     (model,) = [word for word in options.words if word not in PARTS] or ["resnet50"]
     with tempfile.TemporaryDirectory() as folder_name:
         folder = Path(folder_name)
-        path = two_versions(model, folder)[0]
+        versions = two_versions(model, folder)
         if "rate" in parts:
-            header = ["model", "limit, images/s", "batch x threads", "session / limit", "threads and helpers", "server / limit"]
-            header += ["CUDA graphs when alone", "p50 of one client / a call"]
+            header = ["model", "limit, images/s", "batch x threads", "session / limit", "CUDA graphs", "threads and helpers"]
+            header += ["server / limit", "p50 of one client / a call"]
+            rows = [throughput(versions[0], options.device, folder, model)]
+            show("Serving on a GPU", header, rows)
             half = export(timm.create_model(model), folder / "half.onnx", precision="fp16")
-            rows = [throughput(path, options.device, folder, model), throughput(half, options.device, folder, f"{model}, fp16")]
+            rows.append(throughput(half, options.device, folder, f"{model}, fp16"))
             show("Serving on a GPU", header, rows)
         if "memory" in parts:
             header = ["model", "swaps", f"resident after {SETTLED}, MB", "after the last", "ratio", "GPU after the last, MB", "ratio"]
-            show("Memory through swaps on a GPU", header, [memory(model, options.device, folder, options.swaps)])
-    if "swap" in parts:
-        header = ["model", "most, images/s", "asked", "failed", "swaps", "p50 far / near, ms", "p99", "p99.9", "p99 near / far"]
-        row = measure(model, seconds=options.seconds, every=5, share=0.7, device=options.device)
-        show("Through swaps on a GPU", header, [row])
+            show("Memory through swaps on a GPU", header, [memory(model, options.device, folder, versions, options.swaps)])
+        if "swap" in parts:
+            header = ["model", "most, images/s", "asked", "failed", "swaps", "p50 far / near, ms", "p99", "p99.9", "p99 near / far"]
+            row = measure(model, seconds=options.seconds, every=5, share=0.7, device=options.device, versions=versions)
+            show("Through swaps on a GPU", header, [row])
 
 
 if __name__ == "__main__":

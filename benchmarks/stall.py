@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from exportweb import export_hook
 from measure import interleaved, ratio, table
 
-EPOCH = 5.0  # seconds of training between two versions
+EPOCH = {"cpu": 5.0, "cuda": 1.0}  # seconds of training between two versions
 PAIRS = 9
 WARM = 2  # pairs in which memory is touched for the first time
 BATCH = {"cpu": 8, "cuda": 64}
@@ -91,7 +91,7 @@ def epochs(name: str, model: torch.nn.Module, hook, device: str) -> None:
 
     model.train()
     train(2)
-    steps = max(1, round(EPOCH / (train(2) / 2)))
+    steps = max(1, round(EPOCH[device] / (train(2) / 2)))
     seconds: dict[bool, list[float]] = {True: [], False: []}
     shares, needs = [], []
     for pair in range(-WARM, PAIRS):

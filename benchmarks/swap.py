@@ -53,10 +53,10 @@ def percentile(values: list[float], share: float) -> float:
     return sorted(values)[min(len(values) - 1, int(share * len(values)))]
 
 
-def measure(name: str, *, seconds: float, every: float, share: float, device: str = "cpu") -> list[str]:
+def measure(name: str, *, seconds: float, every: float, share: float, device: str = "cpu", versions: list[Path] | None = None) -> list[str]:
     with tempfile.TemporaryDirectory() as folder_name:
         folder = Path(folder_name)
-        versions = two_versions(name, folder)
+        versions = versions or two_versions(name, folder)
         store, image = Store(folder / "store"), folder / "photo.jpg"
         image.write_bytes(photo())
         publish(store, versions[0])
@@ -64,16 +64,8 @@ def measure(name: str, *, seconds: float, every: float, share: float, device: st
         wrk(server.url, image, 8)
         most = statistics.median(wrk(server.url, image, 32)[0] for _ in range(3))
         crowds = max(1, round(share * most / CLIENT))
-        words = [
-            sys.executable,
-            str(Path(__file__).with_name("openloop.py")),
-            server.url,
-            str(image),
-            str(share * most / crowds),
-            str(seconds),
-        ]
-        outs = [tempfile.TemporaryFile("w+") for _ in range(crowds)]
-        clients = [subprocess.Popen([*words, str(i)], stdout=out) for i, out in enumerate(outs)]
+        asked = [server.url, str(image), str(share * most / crowds), str(seconds)]
+        clients = [client(asked, seed, folder / f"{seed}.jsonl") for seed in range(crowds)]
         start, count = time.time(), 1
         while clients[0].poll() is None and time.time() - start < seconds - every / 2:
             time.sleep(max(0.0, start + (count - 0.5) * every - time.time()))
@@ -81,12 +73,19 @@ def measure(name: str, *, seconds: float, every: float, share: float, device: st
             store.prune(3)
             count += 1
         rows: list[Row] = []
-        for i, (client, out) in enumerate(zip(clients, outs, strict=True)):
-            client.wait()
-            out.seek(0)
-            rows += [(due, took, status, version, CONNECTIONS * i + number) for due, took, status, version, number in map(json.loads, out)]
+        for seed, process in enumerate(clients):
+            process.wait()
+            for line in (folder / f"{seed}.jsonl").read_text().splitlines():
+                due, took, status, version, connection = json.loads(line)
+                rows.append((due, took, status, version, CONNECTIONS * seed + connection))
         server.close()
     return [name, f"{most:.0f}", *judge(rows)]
+
+
+def client(asked: list[str], seed: int, file: Path) -> subprocess.Popen[bytes]:
+    """Start a process that asks, and writes down what came of it."""
+    with file.open("wb") as out:
+        return subprocess.Popen([sys.executable, str(Path(__file__).with_name("openloop.py")), *asked, str(seed)], stdout=out)
 
 
 def judge(rows: list[Row]) -> list[str]:

@@ -17,7 +17,7 @@ from exportweb.runtime.session import Array, OnnxSession, Session, parse_device
 log = logging.getLogger(__name__)
 
 _GRAPHS: dict[tuple[object, ...], bool] = {}
-"""Whether CUDA graphs made a file much faster, by device, batch sizes and rough size: the next version of a model isn't measured again."""
+"""Whether CUDA graphs made a file faster, by device, batch sizes and rough size: the next version of a model isn't measured again."""
 
 
 def parse(device: str) -> list[str]:
@@ -35,35 +35,40 @@ def parse(device: str) -> list[str]:
     return devices
 
 
-def load(path: str | os.PathLike[str], *, device: str, threads: int = 0, memory_limit: int = 0) -> Session:
-    """Load a file onto each of these devices.
+def load(path: str | os.PathLike[str], *, device: str, threads: int = 0, memory_limit: int = 0, graphs: Sequence[int] = ()) -> Session:
+    """Load a file onto each of these devices. On GPUs, batches of the sizes in `graphs` are recorded as CUDA graphs where that is faster.
 
     `threads` and `memory_limit` are those of `OnnxSession`, which also says what is raised.
     """
+    devices = parse(device)
     options: dict[str, Any] = {"threads": threads, "memory_limit": memory_limit}
-    sessions = [OnnxSession(path, device=one, **options) for one in parse(device)]
-    return sessions[0] if len(sessions) == 1 else Sessions(sessions)
+    first = _fastest(path, devices[0], graphs, options)
+    if len(devices) == 1:
+        return first
+    sizes = graphs if first.recorded else ()
+    return Sessions([first, *(OnnxSession(path, device=one, graphs=sizes, **options) for one in devices[1:])])
 
 
-def load_recorded(path: str | os.PathLike[str], plain: Session, *, graphs: Sequence[int]) -> OnnxSession | None:
-    """Load a file again, for runs that are alone on the first of a session's GPUs, with batches of these sizes recorded as CUDA graphs.
+def _fastest(path: str | os.PathLike[str], device: str, graphs: Sequence[int], options: Mapping[str, Any]) -> OnnxSession:
+    """Load a file onto a device, with CUDA graphs if they gain; measured once."""
+    key = device, tuple(graphs), Path(path).stat().st_size.bit_length()
+    if _GRAPHS.get(key) and (recorded := _recorded(path, device, graphs, options)):
+        return recorded
+    plain = OnnxSession(path, device=device, **options)
+    if not graphs or plain.device == "cpu" or key in _GRAPHS:
+        return plain
+    recorded = _recorded(path, plain.device, graphs, options)
+    _GRAPHS[key] = recorded is not None and faster(recorded, plain, graphs)
+    return recorded if recorded is not None and _GRAPHS[key] else plain
 
-    None where that isn't worth the memory of its weights: its runs aren't much faster, which is measured once for a graph of this size, or
-    can't be recorded, because some are the CPU's or shapes vary.
-    """
-    first = split(plain)[0]
-    key = first.device, tuple(graphs), Path(path).stat().st_size.bit_length()
-    if first.device == "cpu" or not graphs or not _GRAPHS.get(key, True):
-        return None
+
+def _recorded(path: str | os.PathLike[str], device: str, graphs: Sequence[int], options: Mapping[str, Any]) -> OnnxSession | None:
+    """Load a file onto a GPU with CUDA graphs; None if its runs can't be recorded, because some are the CPU's or shapes vary."""
     try:
-        recorded = OnnxSession(path, device=first.device, graphs=graphs)
+        return OnnxSession(path, device=device, graphs=graphs, **options)
     except ExportwebError as error:
         log.info("%s runs without CUDA graphs: %s", path, error)
-        _GRAPHS[key] = False
         return None
-    if key not in _GRAPHS:
-        _GRAPHS[key] = faster(recorded, first, min(graphs))
-    return recorded if _GRAPHS[key] else None
 
 
 class Sessions:

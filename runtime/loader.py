@@ -17,11 +17,9 @@ from exportweb.runtime import verify
 from exportweb.runtime.jobs import Live, Plan
 from exportweb.runtime.predictor import Predictor
 from exportweb.runtime.preparation import Decode
-from exportweb.runtime.tuner import BUDGET, Disturbed, Tuner, Tuning
+from exportweb.runtime.tuner import BUDGET, DEFAULT_BATCH_GPU, Disturbed, Tuner, Tuning
 
 log = logging.getLogger(__name__)
-
-_RECORDED = 4  # the most images of a run that is alone, for which a CUDA graph may be recorded
 
 _MEASURING = threading.Lock()  # models that are measured at the same time would measure each other
 
@@ -31,8 +29,8 @@ class Loader:
 
     `threads` a run and `max_batch` images a run are what the user decided; where they are 0, a graph is measured for up to `budget` seconds
     (0: never; runs on the CPU then have one thread and up to 4 images, on a GPU 32). `gpu_mem_limit` is in bytes, for each version and
-    GPU, and keeps CUDA graphs away; `cuda_graphs` allows them where they are measured to gain. `shared` is that of `Tuner`,
-    `trust_torchscript` that of `Predictor.load`.
+    GPU; `cuda_graphs` allows them where they are measured to gain. `shared` is that of `Tuner`, `trust_torchscript` that of
+    `Predictor.load`.
     """
 
     def __init__(
@@ -52,8 +50,7 @@ class Loader:
         self._device = device
         self._trust = trust_torchscript
         self._gpu_mem_limit = gpu_mem_limit
-        # With a limit on memory, weights are held once.
-        self._graphs = verify.batch_sizes(min(max_batch or _RECORDED, _RECORDED)) if cuda_graphs and not gpu_mem_limit else []
+        self._graphs = verify.batch_sizes(max_batch or DEFAULT_BATCH_GPU) if cuda_graphs else []
         self._decoding: Decode = decoding
         self._tuner = Tuner(cpus=cpus, threads=threads, max_batch=max_batch, budget=budget, shared=shared)
 

@@ -75,9 +75,9 @@ class Predictor:
         """Load an artifact whose bytes match the digest in its card; `verified` says that they were compared already.
 
         `device` is that of `OnnxSession`, or several GPUs: ``"cuda:0,cuda:1"``, ``"cuda:all"``. `threads` and `memory_limit` are those of
-        `OnnxSession`; `graphs` are batch sizes of runs that are alone on a GPU, which may be recorded (see `devices.load_recorded`);
-        `decoding` is as above; `card` is for an ONNX file without one (see `card_for_onnx`), and goes before the one that a file has. A
-        TorchScript file is code, which loading it runs: it is refused unless `trust_torchscript` says that its origin is known.
+        `OnnxSession`, `graphs` that of `devices.load`, `decoding` is as above; `card` is for an ONNX file without one (see
+        `card_for_onnx`), and goes before the one that a file has. A TorchScript file is code, which loading it runs: it is refused
+        unless `trust_torchscript` says that its origin is known.
 
         Raises `ArtifactError`, `CardError`, `DeviceError`, or `OSError` if the file can't be read.
         """
@@ -89,14 +89,12 @@ class Predictor:
         card = card or artifact.card
         if card is None:
             raise CardError(no_card(artifact))
-        alone: Session | None = None
         if artifact.format == "torchscript":
             torchscript = importlib.import_module("exportweb.runtime.torchscript")  # needs torch
             session: Session = torchscript.TorchScriptSession(path, card=card, device=device, threads=threads)
         else:
-            session = devices.load(path, device=device, threads=threads, memory_limit=memory_limit)
-            alone = devices.load_recorded(path, session, graphs=graphs)
-        return cls(card, session, alone=alone, decoding=decoding)
+            session = devices.load(path, device=device, threads=threads, memory_limit=memory_limit, graphs=graphs)
+        return cls(card, session, decoding=decoding)
 
     def beside(self, alone: Predictor) -> Predictor:
         """Return this version as a predictor that runs in the other's session where nothing else runs."""
@@ -113,8 +111,8 @@ class Predictor:
         return self.session.device
 
     def each(self) -> list[Predictor]:
-        """Return a predictor for each session that this one runs, to warm and check them one by one."""
-        sessions = [*devices.split(self.session), *([] if self.alone is self.session else [self.alone])]
+        """Return a predictor for each device that this one runs on, to warm and check them one by one."""
+        sessions = devices.split(self.session)
         return [self] if len(sessions) == 1 else [Predictor(self.card, one, decoding=self._decoding) for one in sessions]
 
     @property

@@ -27,8 +27,8 @@ from exportweb.runtime.seat import Seat
 BUDGET = 2.0
 """Seconds that may be spent on measuring a graph."""
 
-MAX_BATCH, MAX_BATCH_GPU = 16, 64
-"""The most images a run that are tried."""
+MAX_BATCH, MAX_BATCH_GPU = 16, 32
+"""The most images a run that are tried; on a GPU, those for which CUDA graphs are recorded."""
 
 DEFAULT_BATCH, DEFAULT_BATCH_GPU = 4, 32
 """The most images a run where nothing was measured."""

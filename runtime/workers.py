@@ -18,11 +18,12 @@ from collections.abc import Iterator, Sequence
 
 from exportweb.errors import ExportwebError, RequestError
 from exportweb.runtime.cpus import usable_cpus
-from exportweb.runtime.helper import MOST, Helper
+from exportweb.runtime.helper import Helper
 from exportweb.runtime.jobs import Answer, Batch, Job, Live
 from exportweb.runtime.lane import Lane, closing
 from exportweb.runtime.predictor import MAX_PIXELS
-from exportweb.runtime.reader import Prepared, Row
+from exportweb.runtime.preparer import Preparer
+from exportweb.runtime.reader import Row
 from exportweb.runtime.seat import Seat
 
 log = logging.getLogger(__name__)
@@ -35,13 +36,16 @@ _MOMENT = 0.001
 who makes the next."""
 
 
+_MANY = 8
+"""CPUs from which on threads that prepare images keep each other, not the CPUs, busy."""
+
 _CROWD = 2
 """Busy threads that get along without helpers: they seldom wait for each other."""
 
 
 def _suitable(cpus: int) -> int:
     """Return how many helpers suit so many CPUs: one for each thread, or those without would still wait; few CPUs are kept busy without."""
-    return cpus if cpus >= 4 else 0
+    return cpus if cpus >= _MANY else 0
 
 
 class Workers:
@@ -146,8 +150,8 @@ class Workers:
 
     def _loop(self, number: int) -> None:
         seat = Seat(number, self.count)
-        helper = self._helpers[number] if number < len(self._helpers) else None
-        while (taken := self._take(seat, helper)) is not None:
+        preparer = Preparer(self._helpers[number] if number < len(self._helpers) else None)
+        while (taken := self._take(seat, preparer.most())) is not None:
             lane, work = taken
             live = work.live if isinstance(work, Batch) else work[0].live
             # Not a thread whose runs may have threads of their own, which PyTorch starts when the first one needs them.
@@ -158,14 +162,12 @@ class Workers:
             if isinstance(work, Batch):
                 self._run(lane, work)
             else:
-                self._prepare(lane, work, helper)
+                self._prepare(lane, work, preparer)
             del taken, lane, work, live  # a thread that sleeps holds on to nothing
-        if helper is not None:
-            helper.close()
+        preparer.close()
 
-    def _take(self, seat: Seat, helper: Helper | None) -> tuple[Lane, list[Job] | Batch] | None:
+    def _take(self, seat: Seat, most: int) -> tuple[Lane, list[Job] | Batch] | None:
         """Wait for something to do; None when the pool has stopped."""
-        most = MOST if helper is not None and helper.look() else 1
         with self.work:
             while not self._stopped:
                 taken = None if self._turns else self._next(most)
@@ -190,48 +192,31 @@ class Workers:
                 return lane, work
         return None
 
-    def _prepare(self, lane: Lane, jobs: list[Job], helper: Helper | None) -> None:
+    def _prepare(self, lane: Lane, jobs: list[Job], preparer: Preparer) -> None:
         """Decode and resize images, and put them among the ready ones."""
         start = time.perf_counter()
         for job in jobs:
             job.queue = start - job.since
         wanted = [job for job in jobs if not job.cancelled]
-        crowded = helper is not None and self.count - self._idle > _CROWD
-        found = self._helped(lane, wanted, helper) if helper is not None and crowded else [None] * len(wanted)
-        failures: list[tuple[Job, Exception]] = []
-        for job, result in zip(wanted, found, strict=True):
-            try:
-                job.prepared = self._prepared(lane, job) if result is None else raised(result)
-            except Exception as error:  # whatever an image does, it costs only its own request
-                failures.append((job, bare(error)))
+        found = preparer.prepare(wanted, max_pixels=lane.max_pixels, crowded=self.count - self._idle > _CROWD)
         end = time.perf_counter()
-        for job in jobs:
-            job.data = b""
-            job.since = end
+        failed: list[tuple[Job, Exception]] = []
+        for job, result in zip(wanted, found, strict=True):
+            job.data, job.since = b"", end
+            if isinstance(result, Exception):
+                failed.append((job, bare(result)))
+            else:
+                job.prepared = result
         with self.lock:
             if lane.closed:
-                failures += [(job, closing()) for job in wanted if job.prepared is not None]
-            failed = {id(job) for job, _ in failures}
-            ready = [job for job in wanted if id(job) not in failed and not job.cancelled]
+                failed += [(job, closing()) for job in wanted if job.prepared is not None]
+            ready = [] if lane.closed else [job for job in wanted if job.prepared is not None and not job.cancelled]
             lane.prepared(ready, len(jobs), end - start)  # this thread looks next, so nobody needs to be woken
-        for job, failure in failures:
-            job.deliver(failure)
+        for job, error in failed:
+            job.deliver(error)
         if len(ready) < len(jobs):
             with self.lock:
                 lane.ended([job for job in jobs if job not in ready])
-
-    def _prepared(self, lane: Lane, job: Job) -> Prepared:
-        assert job.live is not None
-        return job.live.predictor.prepare(job.data, max_pixels=lane.max_pixels)
-
-    def _helped(self, lane: Lane, jobs: list[Job], helper: Helper) -> Sequence[Prepared | Exception | None]:
-        """Have a helper prepare images; None for those that it doesn't."""
-        description = jobs[0].live.predictor.preparation if jobs and jobs[0].live is not None else None
-        if description is not None:
-            if helper.ready:
-                return helper.prepare(description, [job.data for job in jobs], max_pixels=lane.max_pixels)
-            helper.miss()
-        return [None] * len(jobs)
 
     def _run(self, lane: Lane, batch: Batch) -> None:
         """Run one batch and deliver its answers."""
@@ -292,13 +277,6 @@ class Workers:
             "post": time.perf_counter() - begin,
         }
         return Answer(live.version, result, timings, batch)
-
-
-def raised(result: Prepared | Exception) -> Prepared:
-    """Return what came of an image; raise it, if that is an error."""
-    if isinstance(result, Exception):
-        raise result
-    return result
 
 
 def bare(error: Exception) -> Exception:

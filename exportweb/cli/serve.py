@@ -56,7 +56,7 @@ _LEVELS = ("debug", "info", "warning", "error")
     "--helpers",
     type=click.IntRange(min=0),
     default=None,
-    help="Processes that prepare images when many come.  [default: one for each CPU; none below 4]",
+    help="Processes that prepare images when many come.  [default: one for each CPU; none below 8]",
 )
 @click.option("--keep-loaded", type=click.IntRange(min=1), default=1, help="Versions that stay loaded and can be asked by ?version=.")
 @click.option(
