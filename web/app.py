@@ -15,9 +15,9 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Mount, Route
+from starlette.routing import BaseRoute, Mount, Route, Router
 from starlette.staticfiles import StaticFiles
-from starlette.types import Scope
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from exportweb.errors import ExportwebError, RequestError
 from exportweb.runtime import ServedModel
@@ -126,10 +126,22 @@ def create_app(
         middleware=middleware,
         exception_handlers={RequestError: request_error, ExportwebError: model_error, HTTPException: http_error},
     )
-    app.router.redirect_slashes = False
+    app.router = _Router(app.router.routes, direct={path.decode(): predict for path, (_, predict) in asked.items()})
     app.state.events = list(hubs.values())
     app.state.refusal = refusal
     return app
+
+
+class _Router(Router):
+    """Starlette's router, behind a shorter way to where most requests go: `direct` are endpoints by path, for POST."""
+
+    def __init__(self, routes: Sequence[BaseRoute], *, direct: Mapping[str, ASGIApp]) -> None:
+        super().__init__(routes, redirect_slashes=False)
+        self._direct = direct
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        endpoint = self._direct.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
+        await (endpoint or super().__call__)(scope, receive, send)
 
 
 class _Static(StaticFiles):

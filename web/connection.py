@@ -13,13 +13,14 @@ import asyncio
 from collections.abc import Callable
 from functools import lru_cache
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 from uvicorn.protocols.http.flow_control import CLOSE_HEADER
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from exportweb.web.guard import HEADERS
 from exportweb.web.responses import JSONResponse
+from exportweb.web.transport import Gathering
 
 HEAD_TIMEOUT = 10.0  # seconds for a request's head to arrive
 HEAD_LIMIT = 65536  # bytes of a request's head
@@ -59,7 +60,7 @@ class _Connection(HttpToolsProtocol):
         self._head_left = HEAD_LIMIT
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
+        super().connection_made(cast(asyncio.Transport, Gathering(transport, self.loop)))
         self._start_deadline()
         if len(self.connections) > self._shared.limit:
             if not self._shared.idle:
