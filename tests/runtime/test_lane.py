@@ -98,3 +98,23 @@ def test_how_long_an_image_takes_is_known_after_a_run_that_had_some(versions: li
     for seconds, jobs in ((2.0, 4), (0.0, 0)):  # all of the second batch hung up before it ran
         lane.ran(seconds, jobs, alone=True)
     assert lane.each == 0.5
+
+
+def test_who_may_take_several_images_gets_its_share_of_one_version(versions: list[Live], predictor: Predictor) -> None:
+    workers = Workers(4)
+    lane = workers.lane(keep=2)
+    lane.swap(versions[1])
+    lane.swap(versions[2])
+    params = predictor.task.params({})
+    for number in [None] * 12 + [2, 1, 1, None, 1]:
+        lane.submit(b"", params, print, live=None if number is None else versions[number])
+    taken = []
+    while (jobs := lane.next(8)) is not None:
+        assert isinstance(jobs, list)
+        taken.append([job.live.version for job in jobs if job.live is not None])
+        with workers.lock:
+            lane.prepared([], len(jobs), 0.1)
+            lane.ended(jobs)
+    assert [len(jobs) for jobs in taken] == [5, 3, 3, 2, 1, 1, 1, 1]  # a fourth of those that wait, unless another version comes first
+    assert [version for jobs in taken for version in jobs] == [2] * 13 + [1, 1, 2, 1]
+    assert all(len(set(jobs)) == 1 for jobs in taken)
