@@ -24,8 +24,7 @@ from collections.abc import Sequence
 import msgspec
 import numpy as np
 
-from exportweb import errors
-from exportweb.errors import RequestError
+from exportweb.errors import BadInput, NotAnImage, RequestError, TooLarge, TornImage
 from exportweb.runtime.reader import Prepared
 
 log = logging.getLogger(__name__)
@@ -43,6 +42,7 @@ MESSAGE = 1 << 16
 """The most bytes of a message."""
 
 _START = "import sys; sys.path[:] = sys.argv[3:]; from exportweb.runtime.helper_process import main; main(*map(int, sys.argv[1:3]))"
+_REFUSALS = {kind.__name__: kind for kind in (TooLarge, NotAnImage, BadInput, TornImage)}
 _AGAIN = 3  # how often a helper that ended is started again
 
 
@@ -98,8 +98,8 @@ class Helper:
 
     @staticmethod
     def possible() -> bool:
-        """Whether this system has what helpers need."""
-        return hasattr(os, "memfd_create")
+        """Whether this system has what helpers need, and this program an interpreter that can be started."""
+        return hasattr(os, "memfd_create") and bool(sys.executable) and not getattr(sys, "frozen", False)
 
     def miss(self) -> None:
         """Say that it could have helped if it were ready. It isn't waited for."""
@@ -152,8 +152,13 @@ class Helper:
         with contextlib.suppress(ConnectionError):  # it has ended, as is seen next
             self._socket.send(msgspec.msgpack.encode(Wanted(description, max_pixels, sizes)))
         reply = self._received()
-        found = self._decode(reply) if reply else []
-        return [*map(self._result, found), *[None] * (len(images) - len(found))]
+        found: list[Prepared | RequestError | None] = []
+        try:
+            found = [self._result(one) for one in self._decode(reply)] if reply else []
+        except (msgspec.MsgspecError, ValueError, TypeError) as error:  # what an image did to it, its word is not to be trusted any more
+            log.warning("A process that prepares images answered nonsense and is ended: %s", error)
+            self.close()
+        return [*found, *[None] * (len(images) - len(found))]
 
     def close(self) -> None:
         """End the process."""
@@ -180,9 +185,8 @@ class Helper:
 
     def _result(self, found: Found | Refused | None) -> Prepared | RequestError | None:
         if isinstance(found, Refused):
-            kind = getattr(errors, found.kind)
-            refusal: RequestError = kind(found.message)
-            return refusal
+            kind = _REFUSALS.get(found.kind)
+            return None if kind is None else kind(found.message)
         if found is None:
             return None
         return Prepared({name: self._array(placed) for name, placed in found.arrays.items()}, found.stages, found.size)

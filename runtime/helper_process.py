@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
+import os
 import signal
 import socket
 
@@ -20,6 +22,8 @@ _ALIGNED = 64  # bytes: a cache line
 def main(channel: int, memory: int) -> None:
     """Answer over a socket, with a memory that is shared; both are given as descriptors of files."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; the one that asks decides
+    with contextlib.suppress(OSError):  # the thread that started this process may have kept to one CPU (see `runtime.seat`)
+        os.sched_setaffinity(0, os.sched_getaffinity(os.getppid()))
     decode = msgspec.msgpack.Decoder(Wanted).decode
     with socket.socket(fileno=channel) as asked, mmap.mmap(memory, MEMORY) as shared:
         try:

@@ -30,11 +30,12 @@ class Gathering:
         self._written.append(data)
 
     def flush(self) -> None:
-        """Hand over what was written."""
+        """Hand over what was written, unless the client has gone meanwhile."""
         if self._written:
             data = b"".join(self._written)
             self._written.clear()
-            self._transport.write(data)
+            if not self._transport.is_closing():
+                self._transport.write(data)
 
     def close(self) -> None:
         """Close the transport once what was written is sent."""

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 from exportweb.card import ImageInput
 from exportweb.errors import NotAnImage, TooLarge, TornImage
 from exportweb.runtime import helper as helpers
-from exportweb.runtime.helper import PATIENCE, Helper
+from exportweb.runtime.helper import PATIENCE, Found, Helper, Placed
 from exportweb.runtime.preparation import Preparation, described
 from exportweb.runtime.reader import Prepared
 from exportweb.runtime.workers import Workers
@@ -141,12 +143,45 @@ def test_one_that_always_ends_is_given_up(picture: Picture) -> None:
     assert 1 < len(seen) < 10
 
 
+def test_it_uses_all_cpus_whoever_starts_it() -> None:
+    helper, allowed = Helper(), os.sched_getaffinity(0)
+
+    def pinned() -> None:
+        os.sched_setaffinity(0, {min(allowed)})  # of this thread
+        started(helper)
+
+    thread = threading.Thread(target=pinned)
+    thread.start()
+    thread.join(WAIT)
+    assert os.sched_getaffinity(process(helper)) == allowed
+    helper.close()
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"nonsense",
+        msgspec.msgpack.encode([Found({"image": Placed("|u1", (1 << 40,), 0)}, {}, None)]),
+        msgspec.msgpack.encode([Found({"image": Placed("no dtype", (1,), 0)}, {}, None)]),
+    ],
+)
+def test_one_whose_answers_make_no_sense_is_ended(helper: Helper, picture: Picture, reply: bytes) -> None:
+    assert helper._socket is not None
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    helper._socket.close()
+    helper._socket = ours
+    theirs.send(reply)
+    assert helper.prepare(Preparation(INPUT).description, [picture()], max_pixels=PIXELS) == [None]
+    assert not helper.ready and helper._process is None
+    theirs.close()
+
+
 def test_it_ends_with_who_asks_and_not_by_ctrl_c(helper: Helper, picture: Picture) -> None:
     os.kill(process(helper), signal.SIGINT)
     assert isinstance(helper.prepare(Preparation(INPUT).description, [picture()], max_pixels=PIXELS)[0], Prepared)
-    running, socket = helper._process, helper._socket
-    assert running is not None and socket is not None
-    socket.close()  # as the system does when this process ends
+    running, channel = helper._process, helper._socket
+    assert running is not None and channel is not None
+    channel.close()  # as the system does when this process ends
     assert running.wait(10) == 0
 
 

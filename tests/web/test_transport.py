@@ -76,6 +76,14 @@ def test_nothing_is_lost_by_closing(both: tuple[Any, Any, Any]) -> None:
     assert written.pieces == [b"last words"]
 
 
+def test_who_is_gone_is_written_nothing(both: tuple[Any, Any, Any]) -> None:
+    gathering, written, loop = both
+    gathering.write(b"too late")
+    written.closed = True
+    turn(loop)
+    assert written.pieces == []
+
+
 def test_what_waits_counts_as_not_sent(both: tuple[Any, Any, Any]) -> None:
     gathering, _, _ = both
     gathering.write(b"12345")
