@@ -58,7 +58,7 @@ class Lane:
         self._current: Live | None = None
         self._loaded: Mapping[int, Live] = {}  # replaced, never changed: in the order in which they served last
         self._closing = False
-        self._work = workers.work
+        self._lock = workers.lock
         self._finished = threading.Condition(workers.lock)
 
     @property
@@ -85,7 +85,7 @@ class Lane:
         queue is full, no version is loaded, or the lane is closing, `NotFound` if the version isn't loaded any more.
         """
         job = Job(data, params, done, self._withdraw)
-        with self._work:
+        with self._lock:
             if self._closing:
                 raise closing()
             if self._current is None:
@@ -122,7 +122,7 @@ class Lane:
 
         Returns the versions that are no longer loaded, retired, each to be released once it is drained.
         """
-        with self._work:
+        with self._lock:
             loaded = dict(self._loaded)
             retired = []
             if live is None:
@@ -143,7 +143,7 @@ class Lane:
 
     def stats(self) -> dict[str, int]:
         """Return how many jobs wait (`queue`, of `queue_bytes`), and how many are being prepared or run (`in_flight`)."""
-        with self._work:
+        with self._lock:
             queue = len(self._raw) + len(self._ready)
             return {"queue": queue, "in_flight": self._unfinished - queue, "queue_bytes": self._bytes}
 
@@ -163,7 +163,7 @@ class Lane:
 
     def close(self, grace: float = 10.0) -> None:
         """Finish what was accepted, for at most `grace` seconds; refuse what is left; leave the pool."""
-        with self._work:
+        with self._lock:
             self._closing = True
             self._finished.wait_for(lambda: self._unfinished == 0, grace)
             left = [*self._raw, *self._ready]
@@ -173,7 +173,7 @@ class Lane:
             self.closed = True
         for job in left:
             job.deliver(closing())
-        with self._work:
+        with self._lock:
             self.ended(left)
         self._workers.leave(self)
 
@@ -225,7 +225,7 @@ class Lane:
 
     def _withdraw(self, job: Job) -> None:
         """Take a job that nobody waits for any more out of the queue, where it would only take another's place."""
-        with self._work:
+        with self._lock:
             if job in self._raw:  # else it is being prepared or run
                 self._raw.remove(job)
                 self._bytes -= job.size

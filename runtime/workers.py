@@ -25,6 +25,7 @@ from exportweb.runtime.predictor import MAX_PIXELS
 from exportweb.runtime.preparer import Preparer
 from exportweb.runtime.reader import Row
 from exportweb.runtime.seat import Seat
+from exportweb.runtime.sleepers import Sleepers
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ class Workers:
         wanted = _suitable(usable_cpus()) if helpers is None else helpers
         self._helpers = [Helper() for _ in range(min(wanted, self.count) if Helper.possible() else 0)]
         self.lock = threading.Lock()
-        self.work = threading.Condition(self.lock)
+        self._sleepers = Sleepers(self.lock)
         self._lanes: list[Lane] = []
         self._clock = 0.0  # the seconds that the lane which was served last had had
         self._idle = 0
@@ -117,9 +118,9 @@ class Workers:
         try:
             yield
         finally:
-            with self.work:
+            with self.lock:
                 self._turns -= 1
-                self.work.notify_all()
+                self._sleepers.wake_all()
             time.sleep(time.perf_counter() - start)
 
     # -- for lanes ---------------------------------------------------------------------------------------------------
@@ -131,7 +132,7 @@ class Workers:
     def wake(self, lane: Lane) -> None:
         """Wake one sleeper if there is work for it. The lock is held. Each that wakes wakes the next, as long as there is."""
         if self._idle and lane.has_work():
-            self.work.notify()
+            self._sleepers.wake()
 
     def leave(self, lane: Lane) -> None:
         """Forget a lane; end the threads after the last one."""
@@ -139,7 +140,7 @@ class Workers:
             if lane in self._lanes:
                 self._lanes.remove(lane)
             self._stopped = not self._lanes
-            self.work.notify_all()
+            self._sleepers.wake_all()
             self._quiet.notify_all()
         if self._stopped:
             for thread in self._threads:
@@ -168,18 +169,18 @@ class Workers:
 
     def _take(self, seat: Seat, most: int) -> tuple[Lane, list[Job] | Batch] | None:
         """Wait for something to do; None when the pool has stopped."""
-        with self.work:
+        with self.lock:
             while not self._stopped:
                 taken = None if self._turns else self._next(most)
                 if taken is not None:
                     self.taken += 1
                     if self._idle and any(lane.has_work() for lane in self._lanes):
-                        self.work.notify()
+                        self._sleepers.wake()
                     return taken
                 self._idle += 1
                 seat.leave()
                 self._quiet.notify_all()
-                self.work.wait()
+                self._sleepers.sleep()
                 self._idle -= 1
         return None
 
