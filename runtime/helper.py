@@ -1,7 +1,7 @@
 """Helpers: processes that prepare images for a worker's thread, where many threads of one process would wait for each other.
 
-Decoding and resizing release the GIL, but each of the few calls that an image needs takes it again. On a GPU server with 16 cores such
-waits, not the work, held 16 threads to 800 images/s. A helper has a GIL of its own. It is a new interpreter, not a fork: this process
+Decoding and resizing release the GIL, but each of the few calls that an image needs takes it again. In a server with a GPU and many cores
+such waits, not the work, are what images take. A helper has a GIL of its own. It is a new interpreter, not a fork: this process
 has threads, and may have CUDA. Images and arrays travel through memory that both see, what is said about them through a socket.
 
 A helper that ends, whatever ended it, costs nothing but its help: what it was asked is done here.
@@ -25,7 +25,10 @@ import msgspec
 import numpy as np
 
 from exportweb.errors import BadInput, NotAnImage, RequestError, TooLarge, TornImage
+from exportweb.runtime import cuda
+from exportweb.runtime.cpus import usable_cpus
 from exportweb.runtime.reader import Prepared
+from exportweb.runtime.session import available_devices
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +46,16 @@ MESSAGE = 1 << 16
 
 _START = "import sys; sys.path[:] = sys.argv[3:]; from exportweb.runtime.helper_process import main; main(*map(int, sys.argv[1:3]))"
 _REFUSALS = {kind.__name__: kind for kind in (TooLarge, NotAnImage, BadInput, TornImage)}
+_MANY = 8  # CPUs
 _AGAIN = 3  # how often a helper that ended is started again
+
+
+def suitable(device: str) -> int:
+    """Return how many helpers suit a server of models on this device (see `OnnxSession`): one for each thread, or those without would still
+    wait, where there are many CPUs for a GPU's images. Few CPUs are kept busy by threads, and so are those that also run the model.
+    """
+    on_gpu = device != "cpu" and cuda.count() > 0 and "cuda" in available_devices()
+    return usable_cpus() if on_gpu and usable_cpus() >= _MANY else 0
 
 
 class Wanted(msgspec.Struct, array_like=True, frozen=True):

@@ -17,7 +17,7 @@ from exportweb.runtime import verify
 from exportweb.runtime.jobs import Live, Plan
 from exportweb.runtime.predictor import Predictor
 from exportweb.runtime.preparation import Decode
-from exportweb.runtime.tuner import BUDGET, DEFAULT_BATCH_GPU, Disturbed, Tuner, Tuning
+from exportweb.runtime.tuner import BUDGET, MAX_BATCH_GPU, Disturbed, Tuner, Tuning
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Loader:
         self._device = device
         self._trust = trust_torchscript
         self._gpu_mem_limit = gpu_mem_limit
-        self._graphs = verify.batch_sizes(max_batch or DEFAULT_BATCH_GPU) if cuda_graphs else []
+        self._graphs = verify.batch_sizes(max_batch or MAX_BATCH_GPU) if cuda_graphs else []
         self._decoding: Decode = decoding
         self._tuner = Tuner(cpus=cpus, threads=threads, max_batch=max_batch, budget=budget, shared=shared)
 

@@ -157,8 +157,7 @@ class OnnxSession:
             return functools.partial(bfloat16.run, self._session, narrow)
         if binding and all(port.numeric for port in ports):
             return Bindings(self._session, place)
-        # Binding copies inputs with the GIL held: on an H100, resnet50 answered 1.02 times as much without in batches of 64, 1.3 times as
-        # much in batches of 1.
+        # Binding copies inputs with the GIL held; a run copies them without.
         return self._session.run if self.device == "cpu" else self._gated
 
     def _gated(self, names: Sequence[str], inputs: Mapping[str, Array]) -> list[Any]:

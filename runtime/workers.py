@@ -37,32 +37,22 @@ _MOMENT = 0.001
 who makes the next."""
 
 
-_MANY = 8
-"""CPUs from which on threads that prepare images keep each other, not the CPUs, busy."""
-
 _CROWD = 2
 """Busy threads that get along without helpers: they seldom wait for each other."""
-
-
-def _suitable(cpus: int) -> int:
-    """Return how many helpers suit so many CPUs: one for each thread, or those without would still wait; few CPUs are kept busy without."""
-    return cpus if cpus >= _MANY else 0
 
 
 class Workers:
     """`count` threads (0: as many as there are usable CPUs) that models share. They end when the last model has left.
 
-    The first `helpers` of them have a process each that prepares images for them when many are busy (see `runtime.helper`); None: as many
-    as suit so many CPUs.
+    The first `helpers` of them have a process each that prepares images for them when many are busy (see `runtime.helper`).
 
     >>> workers = Workers()  # doctest: +SKIP
     >>> models = [ServedModel(path, workers=workers) for path in ("runs/cats", "runs/dogs")]  # doctest: +SKIP
     """
 
-    def __init__(self, count: int = 0, *, helpers: int | None = None) -> None:
+    def __init__(self, count: int = 0, *, helpers: int = 0) -> None:
         self.count = count or usable_cpus()
-        wanted = _suitable(usable_cpus()) if helpers is None else helpers
-        self._helpers = [Helper() for _ in range(min(wanted, self.count) if Helper.possible() else 0)]
+        self._helpers = [Helper() for _ in range(min(helpers, self.count) if Helper.possible() else 0)]
         self.lock = threading.Lock()
         self._sleepers = Sleepers(self.lock)
         self._lanes: list[Lane] = []

@@ -56,7 +56,7 @@ _LEVELS = ("debug", "info", "warning", "error")
     "--helpers",
     type=click.IntRange(min=0),
     default=None,
-    help="Processes that prepare images when many come.  [default: one for each CPU; none below 8]",
+    help="Processes that prepare images when many come.  [default: with a GPU and 8 CPUs or more, one for each CPU; else none]",
 )
 @click.option("--keep-loaded", type=click.IntRange(min=1), default=1, help="Versions that stay loaded and can be asked by ?version=.")
 @click.option(
@@ -126,10 +126,11 @@ def command(
     cards = _cards(places, described)
 
     from exportweb.runtime import ServedModel, Workers
+    from exportweb.runtime.helper import suitable
 
     logging.basicConfig(format="exportweb: %(message)s")
     log.setLevel(log_level.upper())
-    workers = Workers(helpers=helpers)
+    workers = Workers(helpers=suitable(device) if helpers is None else helpers)
     models = {
         name: ServedModel(
             path,

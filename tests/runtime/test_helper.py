@@ -208,5 +208,25 @@ def test_a_crowd_is_answered_with_helpers_whatever_becomes_of_them(tmp_path: Pat
     assert not any(helper.ready for helper in workers._helpers)
 
 
-def test_few_cpus_have_none() -> None:
+@pytest.mark.parametrize(
+    ("device", "gpus", "built", "cpus", "suits"),
+    [
+        ("auto", 1, ["cuda", "cpu"], 16, 16),
+        ("cuda:all", 2, ["cuda", "cpu"], 8, 8),
+        ("cuda", 1, ["cuda", "cpu"], 7, 0),
+        ("cpu", 1, ["cuda", "cpu"], 16, 0),
+        ("auto", 0, ["cuda", "cpu"], 16, 0),
+        ("auto", 1, ["cpu"], 16, 0),
+    ],
+)
+def test_they_suit_a_gpu_with_many_cpus(
+    device: str, gpus: int, built: list[str], cpus: int, suits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(helpers.cuda, "count", lambda: gpus)
+    monkeypatch.setattr(helpers, "available_devices", lambda: built)
+    monkeypatch.setattr(helpers, "usable_cpus", lambda: cpus)
+    assert helpers.suitable(device) == suits
+
+
+def test_a_pool_has_no_more_than_threads() -> None:
     assert [len(Workers(4, helpers=count)._helpers) for count in (0, 3, 9)] == [0, 3, 4]
