@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from exportweb.errors import ArtifactError, DeviceError
 from exportweb.runtime import bfloat16, cuda
-from exportweb.runtime.binding import Bindings, Place
+from exportweb.runtime.binding import Place
 from exportweb.runtime.cpus import usable_cpus
 from exportweb.runtime.graphs import Graphs, recordable
 
@@ -89,8 +89,7 @@ class OnnxSession:
     stands, for a session that runs once.
 
     On a GPU, `memory_limit` bounds what ONNX Runtime's arena takes of its memory for this session, in bytes; `graphs` are batch sizes to
-    record as CUDA graphs, of a session that is then run by one thread after the other. `binding` has other runs bind their inputs and
-    outputs on the device.
+    record as CUDA graphs, of a session that is then run by one thread after the other.
 
     Raises `DeviceError` if the device can't be had, `ArtifactError` if the file can't be loaded, or if its runs can't be recorded.
     """
@@ -105,7 +104,6 @@ class OnnxSession:
         optimize: bool = True,
         memory_limit: int = 0,
         graphs: Sequence[int] = (),
-        binding: bool = False,
     ) -> None:
         ort = _onnxruntime()
         self.threads = threads or usable_cpus()
@@ -140,24 +138,21 @@ class OnnxSession:
         self.inputs: tuple[Port, ...] = tuple(_port(arg) for arg in self._session.get_inputs())
         self.outputs: tuple[Port, ...] = tuple(_port(arg) for arg in self._session.get_outputs())
         self.recorded = bool(graphs)
-        self._run = self._runner(graphs, binding=binding)
+        self._run = self._runner(graphs)
 
-    def _runner(self, graphs: Sequence[int], *, binding: bool) -> Callable[[Sequence[str], Mapping[str, Array]], list[Any]]:
+    def _runner(self, graphs: Sequence[int]) -> Callable[[Sequence[str], Mapping[str, Array]], list[Any]]:
         """Choose how runs get their inputs to the device and their outputs back."""
         ports = (*self.inputs, *self.outputs)
-        place = Place(*parse_device(self.device))
         if graphs:
             if not recordable(ports):
                 raise ArtifactError("Runs of this graph can't be recorded as CUDA graphs: its shapes don't depend on the batch size alone.")
             try:
-                return Graphs(self._session, place, self.inputs, self.outputs, graphs)
+                return Graphs(self._session, Place(*parse_device(self.device)), self.inputs, self.outputs, graphs)
             except Exception as error:  # ONNX Runtime's exceptions have no base of their own
                 raise ArtifactError(f"Runs of this graph can't be recorded as CUDA graphs: {_first_line(error)}") from error
         if narrow := {port.name for port in ports if port.dtype == "bfloat16"}:
             return functools.partial(bfloat16.run, self._session, narrow)
-        if binding and all(port.numeric for port in ports):
-            return Bindings(self._session, place)
-        # Binding copies inputs with the GIL held; a run copies them without.
+        # Not bound: binding copies inputs with the GIL held, a run copies them without.
         return self._session.run if self.device == "cpu" else self._gated
 
     def _gated(self, names: Sequence[str], inputs: Mapping[str, Array]) -> list[Any]:

@@ -50,11 +50,6 @@ def on_gpu(resnet: Path) -> OnnxSession:
 
 
 @pytest.fixture(scope="module")
-def bound(resnet: Path) -> OnnxSession:
-    return OnnxSession(resnet, device="cuda", binding=True)
-
-
-@pytest.fixture(scope="module")
 def recorded(resnet: Path) -> OnnxSession:
     return OnnxSession(resnet, device="cuda:0", graphs=(1, 2, 4, 8))
 
@@ -91,7 +86,7 @@ def test_recorded_runs_answer_what_others_do(on_cpu: OnnxSession, recorded: Onnx
     assert_near(logits(recorded, images(count)), logits(on_cpu, images(count)))
 
 
-@pytest.mark.parametrize("name", ["on_gpu", "bound", "recorded"])
+@pytest.mark.parametrize("name", ["on_gpu", "recorded"])
 def test_threads_get_their_own_answers(name: str, request: pytest.FixtureRequest) -> None:
     session = request.getfixturevalue(name)
     wanted = {seed: logits(session, images(1 + seed % 3, seed)) for seed in range(8)}
