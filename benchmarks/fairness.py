@@ -18,9 +18,10 @@ from pathlib import Path
 import timm
 import torch
 
+from closedloop import wrk
 from exportweb.exporters.single import export
 from measure import table
-from serve import SECONDS, launch, photo, wrk
+from serve import SECONDS, launch, photo
 from swap import percentile
 
 PAIRS = [
@@ -65,18 +66,19 @@ def measure(flooded: str, other: str) -> list[str]:
         image = folder / "photo.jpg"
         image.write_bytes(photo())
         server = launch(folder / "a.onnx", folder / "b.onnx")
-        crowd, address, path, body = f"{server.url}/models/a", server.url.removeprefix("http://"), "/models/b/predict", image.read_bytes()
-        wrk(crowd, image, CONNECTIONS)
+        crowd, path, body = f"{server.url}/models/a/predict", "/models/b/predict", image.read_bytes()
+        address = server.url.removeprefix("http://")
+        wrk(crowd, image, CONNECTIONS, seconds=SECONDS)
         before: list[float] = []
         during: list[float] = []
         shares = []
         for _ in range(ROUNDS):
             before += alone(address, path, body)
-            rate, _ = wrk(crowd, image, CONNECTIONS)
+            rate, _ = wrk(crowd, image, CONNECTIONS, seconds=SECONDS)
             stop, found = threading.Event(), []
             client = threading.Thread(target=lambda found=found, stop=stop: found.extend(ask(address, path, body, stop)))
             client.start()
-            left, _ = wrk(crowd, image, CONNECTIONS)
+            left, _ = wrk(crowd, image, CONNECTIONS, seconds=SECONDS)
             stop.set()
             client.join()
             during += found

@@ -29,13 +29,14 @@ import onnxruntime
 import timm
 from PIL import Image
 
+from closedloop import wrk
 from exportweb import Store
 from exportweb.exporters.single import export
 from exportweb.runtime import Predictor, cuda, verify
 from exportweb.runtime.session import parse_device
 from exportweb.runtime.tuner import MAX_BATCH_GPU
 from measure import table
-from serve import launch, photo, wrk
+from serve import launch, photo
 from swap import measure, publish, two_versions
 
 PARTS = ["rate", "memory", "swap"]
@@ -89,13 +90,14 @@ def throughput(path: Path, device: str, folder: Path, name: str) -> list[str]:
     Image.open(io.BytesIO(photo())).resize((sides[1], sides[0])).save(body, quality=90)
     image = body.read_bytes()
     server = launch(path, device=device)
-    wrk(server.url, body, 4 * size)  # by then helpers have been missed, and are there
+    url = f"{server.url}/predict"
+    wrk(url, body, 4 * size, seconds=3)  # by then helpers have been missed, and are there
     shares: dict[str, list[float]] = {"session": [], "server": [], "single": []}
     for _ in range(ROUNDS):
         most = rate(limit, batches[size], threads)
         shares["session"].append(rate(predictor.session.run, batches[min(size, MAX_BATCH_GPU)], 2) / most)
-        shares["server"].append(wrk(server.url, body, 4 * size, seconds=2)[0] / most)
-        shares["single"].append(wrk(server.url, body, 1, seconds=2)[1] / call(predictor, image))
+        shares["server"].append(wrk(url, body, 4 * size, seconds=2)[0] / most)
+        shares["single"].append(wrk(url, body, 1, seconds=2)[1] / call(predictor, image))
     runtime = json.loads(read(f"{server.url}/model"))["runtime"]
     server.close()
     medians = {key: statistics.median(values) for key, values in shares.items()}

@@ -3,9 +3,9 @@
     python benchmarks/overload.py [--seconds 60] [--times 10] [MODEL ...]
 
 The server has half of the machine's cores and the clients the other half, so that what is measured is what refusing costs the server, not
-what asking costs the clients. The most that it answers is measured by a closed loop (wrk), the load is an open one: requests at random
-moments, whatever became of those before. Latency is back to normal when ten requests in a row, one after the other, take no longer than
-one and a half times what they take on the idle server: the machine's own speed drifts by a fifth.
+what asking costs the clients. The most that it answers is measured by a closed loop (wrk) before and after, since the machine's own speed
+drifts by a fifth; the load is an open one: requests at random moments, whatever became of those before. Latency is back to normal when ten
+requests in a row, one after the other, take no longer than one and a half times what they take on the idle server.
 """
 
 from __future__ import annotations
@@ -27,10 +27,11 @@ import psutil
 import timm
 import torch
 
+from closedloop import WARM, wrk
 from exportweb.exporters.single import export
 from measure import table
 from openloop import Row
-from serve import launch, photo, wrk
+from serve import SECONDS, launch, photo
 from swap import percentile
 
 MODELS = ["mobilenetv3_small_050", "resnet50"]
@@ -91,6 +92,12 @@ def back_to_normal(url: str, image: bytes, normal: float) -> float:
     return since
 
 
+def most_of(url: str, image: Path) -> float:
+    """Return the images a second that a server answers at most."""
+    wrk(f"{url}/predict", image, CLIENTS, seconds=SECONDS)
+    return statistics.median(wrk(f"{url}/predict", image, CLIENTS, seconds=SECONDS)[0] for _ in range(3))
+
+
 def measure(name: str, *, seconds: float, times: float) -> list[str]:
     """Return a model's row."""
     cores = sorted(os.sched_getaffinity(0))
@@ -104,11 +111,10 @@ def measure(name: str, *, seconds: float, times: float) -> list[str]:
         server = launch(path)
         os.sched_setaffinity(0, cores[half:] or cores)
         memory = Memory(*psutil.Process().children())
-        wrk(server.url, image, CLIENTS)
-        most = statistics.median(wrk(server.url, image, CLIENTS)[0] for _ in range(3))
+        before_it = most_of(server.url, image)
         normal = 1.5 * statistics.median(probe(server.url, data) for _ in range(PROBES))
         before = memory.now()
-        words = [sys.executable, str(Path(__file__).with_name("openloop.py")), server.url, str(image), str(times * most), str(seconds)]
+        words = [sys.executable, str(Path(__file__).with_name("openloop.py")), server.url, str(image), str(times * before_it), str(seconds)]
         with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as client:
             time.sleep(seconds)
             normal_again = back_to_normal(server.url, data, normal)
@@ -116,6 +122,7 @@ def measure(name: str, *, seconds: float, times: float) -> list[str]:
             assert client.stdout is not None
             rows: list[Row] = [tuple(json.loads(line)) for line in client.stdout]
         memory.close()
+        most = (before_it + most_of(server.url, image)) / 2
         server.close()
         os.sched_setaffinity(0, cores)
     megabytes = f"{before:.0f} / {memory.most:.0f} / {after:.0f}"
@@ -125,9 +132,9 @@ def measure(name: str, *, seconds: float, times: float) -> list[str]:
 def judge(rows: list[Row], most: float) -> list[str]:
     """Return what was asked and what was answered, a second and as a share of the most, what was refused, and what was neither."""
     begin, end = min(due for due, *_ in rows), max(due for due, *_ in rows)
-    answered = [took for due, took, status, *_ in rows if status == 200 and due + took <= end]
+    answered = [took for due, took, status, *_ in rows if status == 200 and begin + WARM <= due + took <= end]
     refused = [took for _, took, status, *_ in rows if status == 503]
-    offered, rate = len(rows) / (end - begin), len(answered) / (end - begin)
+    offered, rate = len(rows) / (end - begin), len(answered) / (end - begin - WARM)
     failed = sum(status not in (200, 503) for _, _, status, *_ in rows)
     took = [f"{1e3 * percentile(times, 0.5):.0f} / {1e3 * percentile(times, 0.99):.0f}" for times in (answered, refused)]
     return [f"{offered:.0f} ({offered / most:.1f}x)", f"{rate:.0f}", f"**{rate / most:.2f}**", f"{len(refused)}", f"{failed}", *took]

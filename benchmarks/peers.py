@@ -18,7 +18,6 @@ import re
 import shutil
 import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -35,6 +34,7 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
+from closedloop import wrk
 from contenders import CONTENDERS, Contender, Environment, Running
 from exportweb.exporters.single import export
 from exportweb.runtime import Predictor
@@ -96,24 +96,12 @@ def check(running: Running, right: list[list[str]]) -> None:
         sys.exit(f"{running.contender.name} answered {wrong[0][1]} where {right[wrong[0][0] % 4]} is right ({len(wrong)} of 24 are wrong)")
 
 
-def wrk(running: Running, concurrency: int, seconds: int, folder: Path) -> tuple[float, float]:
+def ask(running: Running, concurrency: int, seconds: float, folder: Path) -> tuple[float, float]:
     """Images a second and the median latency in ms; ends if anything but 200 is answered."""
-    kind, body = running.contender.body(photos()[0])
-    data, script = folder / "body", folder / "body.lua"
-    data.write_bytes(body)
-    script.write_text(
-        f'wrk.method = "POST"\nlocal f = io.open("{data}", "rb")\nwrk.body = f:read("*a")\nf:close()\n'
-        f'wrk.headers["Content-Type"] = "{kind}"\n'
-        "function done(s, l, r)\n  local e = s.errors\n"
-        '  io.write(string.format("p50 %f bad %d\\n", l:percentile(50) / 1e3, e.status + e.timeout + e.connect + e.read + e.write))\nend\n'
-    )
-    url = f"http://127.0.0.1:{running.port}{running.contender.path}"
-    words = ["wrk", "-t1", f"-c{concurrency}", f"-d{seconds}s", "--timeout", "30s", "-s", str(script), url]
-    out = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-    rate, found = re.search(r"Requests/sec:\s+([\d.]+)", out), re.search(r"p50 ([\d.]+) bad (\d+)", out)
-    if rate is None or found is None or int(found[2]):
-        sys.exit(f"{running.contender.name} at c={concurrency}: wrk met errors:\n{out}")
-    return float(rate[1]), float(found[1])
+    kind, data = running.contender.body(photos()[0])
+    body = folder / "body"
+    body.write_bytes(data)
+    return wrk(f"http://127.0.0.1:{running.port}{running.contender.path}", body, concurrency, seconds=seconds, kind=kind)
 
 
 def free_port() -> int:
@@ -177,10 +165,10 @@ class Bench:
         with running:
             check(running, right)
             time.sleep(REST)
-            wrk(running, 8, 2, folder)
+            ask(running, 8, 2, folder)
             row = {"cold": running.cold}
             for concurrency, seconds in SECONDS.items():
-                row[f"rate{concurrency}"], row[f"p50_{concurrency}"] = wrk(running, concurrency, seconds, folder)
+                row[f"rate{concurrency}"], row[f"p50_{concurrency}"] = ask(running, concurrency, seconds, folder)
             return {**row, "megabytes": running.megabytes()}
 
     def update(self, contenders: list[Contender]) -> None:

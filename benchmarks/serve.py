@@ -9,10 +9,8 @@ from __future__ import annotations
 import contextlib
 import io
 import json
-import re
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,6 +23,7 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_sample_image
 
+from closedloop import wrk
 from exportweb.exporters.server import Server
 from exportweb.exporters.single import export
 from exportweb.runtime import Predictor
@@ -61,22 +60,6 @@ def launch(*paths: Path, device: str = "cpu", tune: float = 2) -> Server:
     return server
 
 
-def wrk(url: str, body: Path, concurrency: int, *, seconds: float = SECONDS) -> tuple[float, float]:
-    """Images a second and the median latency in ms that wrk sees; anything but 200 is an error."""
-    script = body.with_suffix(".lua")
-    script.write_text(
-        f'wrk.method = "POST"\nlocal f = io.open("{body}", "rb")\nwrk.body = f:read("*a")\nf:close()\n'
-        'wrk.headers["Content-Type"] = "image/jpeg"\n'
-        'function done(s, l) io.write(string.format("p50 %f bad %d\\n", l:percentile(50) / 1e3, s.errors.status + s.errors.timeout)) end\n'
-    )
-    words = ["wrk", "-t1", f"-c{concurrency}", f"-d{seconds:.0f}s", "--timeout", "30s", "-s", str(script), f"{url}/predict"]
-    out = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-    answered, p50, bad = (re.search(pattern, out) for pattern in (r"Requests/sec:\s+([\d.]+)", r"p50 ([\d.]+)", r"bad (\d+)"))
-    if answered is None or p50 is None or bad is None or int(bad[1]):
-        sys.exit(f"wrk met errors:\n{out}")
-    return float(answered[1]), float(p50[1])
-
-
 def main() -> None:
     if shutil.which("wrk") is None:
         sys.exit("wrk is needed: apt-get install wrk")
@@ -88,8 +71,8 @@ def main() -> None:
             export(timm.create_model(name), path)
             body.write_bytes(photo())
             server = launch(path)
-            url = server.url
-            seconds = max(SECONDS, ANSWERS / wrk(url, body, 8)[0])
+            url = f"{server.url}/predict"
+            seconds = max(SECONDS, ANSWERS / wrk(url, body, 8, seconds=SECONDS)[0])
             loops: dict[Setting, list[float]] = {setting: [] for setting in best(path, body.read_bytes())}
             single: list[float] = []
             served: dict[int, list[tuple[float, float]]] = {c: [] for c in CONCURRENCY}

@@ -21,11 +21,12 @@ from pathlib import Path
 import timm
 import torch
 
+from closedloop import wrk
 from exportweb import Store
 from exportweb.exporters.single import export
 from measure import table
 from openloop import Row
-from serve import launch, photo, wrk
+from serve import SECONDS, launch, photo
 
 MODELS = ["resnet50", "mobilenetv3_small_050"]
 CLIENT = 600  # requests a second that one process of the client asks at most
@@ -61,8 +62,9 @@ def measure(name: str, *, seconds: float, every: float, share: float, device: st
         image.write_bytes(photo())
         publish(store, versions[0])
         server = launch(store.folder, device=device)
-        wrk(server.url, image, 8)
-        most = statistics.median(wrk(server.url, image, 32)[0] for _ in range(3))
+        url = f"{server.url}/predict"
+        wrk(url, image, 8, seconds=SECONDS)
+        most = statistics.median(wrk(url, image, 32, seconds=SECONDS)[0] for _ in range(3))
         crowds = max(1, round(share * most / CLIENT))
         asked = [server.url, str(image), str(share * most / crowds), str(seconds)]
         clients = [client(asked, seed, folder / f"{seed}.jsonl") for seed in range(crowds)]

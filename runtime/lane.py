@@ -5,8 +5,8 @@ when its preparation begins, or to the one that its request names; a batch holds
 
 Which queue goes first depends on where runs happen. On a GPU, a run that can start does, and takes all that is ready: what it
 finds when it is over is the next batch. On the CPU, runs and preparation compete for the same cores, so nothing is lost by preparing
-what waits until a batch is full: on two cores, mobilenetv3_small_050 answered 330 images/s in batches of 4 so, against 260 when
-runs went first and every batch was 1. A big model (resnet50) gains nothing from batches there, and loses nothing.
+what waits until a batch is full, and a small model gains much by that. A big one gains little: its batches are large only where so many
+wait that nobody is answered later for it (`Plan.depth`).
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from exportweb.runtime.pace import Pace
 if TYPE_CHECKING:
     from exportweb.runtime.workers import Workers
 
-MAX_WAIT = 1.8
+MAX_WAIT = 1.6
 """Seconds of work that may wait: a longer queue answers nothing more, it answers later, and long after the crowd has gone."""
 
-MIN_QUEUE = 32
+MIN_QUEUE = 16
 """Requests that may wait however long they take: a slow model's few clients rather wait than ask again."""
 
 
@@ -282,7 +282,7 @@ class Lane:
         count = live.plan.max_batch
         if live.plan.prepare_first:  # leave their share to the other runs that could go now, on other cores
             work = len(self._ready) + self._preparing + len(self._raw)
-            count = min(count, -(-work // (live.plan.max_runs - self._running)))
+            count = min(count, -(-work // (live.plan.depth * (live.plan.max_runs - self._running))))
         self._running += 1
         jobs: list[Job] = []
         others: list[Job] = []

@@ -135,7 +135,8 @@ class Loader:
 
 
 def _plan(predictor: Predictor, tuning: Tuning) -> Plan:
-    return Plan(tuning.batch, tuning.runs, prepare_first=predictor.device == "cpu", tuning=tuning if tuning.trials else None)
+    on_cpu, measured = predictor.device == "cpu", tuning if tuning.trials else None
+    return Plan(tuning.batch, tuning.runs, prepare_first=on_cpu, depth=tuning.depth, tuning=measured)
 
 
 def _graph(path: str | os.PathLike[str], card: Card) -> Hashable:

@@ -11,9 +11,10 @@ What is measured for one version holds for the next of the same graph.
 from __future__ import annotations
 
 import contextlib
+import math
 import statistics
 import time
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from typing import NamedTuple
@@ -38,6 +39,9 @@ _HANDOVER = 1e-3  # seconds of a core that a run costs a server beside what it c
 _SLICE = 0.1  # seconds for which runs are timed in one go, where a run doesn't take longer
 _LEAST, _SHARE = 3, 0.15  # runs that are timed, or the share of the budget that they may take: in one, the machine may have been elsewhere
 _WORTH = 0.06  # what more images have to gain: less is noise, and who comes early to a batch waits for the others
+_NEARLY = 0.02  # what less than the best is as good, where so many wait that nobody waits for the others
+_DEPTH = 2  # batches of images that wait for each run where larger ones gain little
+_PATIENCE = 0.35  # seconds that a batch may take which gains little, or whose gain there was no time to measure
 _LOSS = 0.1  # what more images have to lose to end the search
 _TOGETHER = 0.15  # what runs of several threads have to gain: each waits for its slowest thread, and in a server one has company
 _ALONE = 0.15  # what a session of its own for runs that are alone has to gain: it costs the memory of the weights again
@@ -57,22 +61,25 @@ class Trial(msgspec.Struct, frozen=True):
 
 class Tuning(msgspec.Struct, frozen=True):
     """How a model is run: at most `runs` at the same time, of `threads` threads and up to `batch` images each, and with `alone` threads
-    when nothing else is going on, of this model or another. `trials`, which took `seconds`, say why; there are none where nothing was
-    measured.
+    when nothing else is going on, of this model or another. A batch is as large only where `depth` times as many images wait: where more
+    images gain little, those are the ones for whom it costs nothing. `trials`, which took `seconds`, say why; there are none where nothing
+    was measured.
     """
 
     runs: int
     threads: int
     batch: int
     alone: int
+    depth: int = 1
     seconds: float = 0.0
     trials: tuple[Trial, ...] = ()
 
     def __str__(self) -> str:
         alone = f" ({self.alone} when alone)" if self.alone != self.threads else ""
+        crowd = f" (where {self.depth} times as many wait)" if self.depth > 1 else ""
         tried = ", ".join(map(str, self.trials))
         return (
-            f"{self.runs} runs at a time, {self.threads} threads{alone} and up to {self.batch} images each; "
+            f"{self.runs} runs at a time, {self.threads} threads{alone} and up to {self.batch} images each{crowd}; "
             f"images/s by runs x threads x images: {tried}; measured in {self.seconds:.1f} s"
         )
 
@@ -148,9 +155,10 @@ class Tuner:
                 with bench.spending():
                     loaded = load(count)
                 options.append(bench.option(loaded, self._cpus // count, count))
-        best, alone = _best(options, shared=self._shared())
-        batch = bench.batch(best, limit) if limit > 1 else start.batch
-        tuning = Tuning(best.runs, best.threads, batch, alone.threads, round(bench.seconds, 2), tuple(bench.trials))
+        shared = self._shared()
+        best, alone = _best(options, shared=shared)
+        batch, depth = bench.batch(best, limit, crowds=on_cpu and not shared) if limit > 1 else (start.batch, 1)
+        tuning = Tuning(best.runs, best.threads, batch, alone.threads, depth, round(bench.seconds, 2), tuple(bench.trials))
         self._known[graph] = tuning
         return tuning
 
@@ -187,6 +195,15 @@ def _served(rate: float, runs: int, batch: int) -> float:
     return runs * batch / (runs * batch / rate + _HANDOVER)
 
 
+def _for_crowds(served: Mapping[int, float], most: float) -> int:
+    """Return the largest batch, up to `most` and what is usual, that lost nothing where it was measured. Larger ones gain little more, and
+    take memory.
+    """
+    sizes = (1, 2, DEFAULT_BATCH) if len(served) == 1 else served
+    good = (size for size in sizes if served.get(size, math.inf) * (1 + _NEARLY) >= max(served.values()))
+    return max((size for size in good if size <= min(most, DEFAULT_BATCH)), default=1)
+
+
 class _Bench:
     """Measurements, in about `budget` seconds."""
 
@@ -215,15 +232,20 @@ class _Bench:
         full = single if runs == 1 else self.rate(predictor, runs, threads, 1)
         return _Option(predictor, runs, threads, full, single) if full > single else _Option(predictor, 1, threads, single, single)
 
-    def batch(self, option: _Option, limit: int) -> int:
-        """Double the images of a batch until that loses something; return the fewest with which nearly as many are served as can be."""
+    def batch(self, option: _Option, limit: int, *, crowds: bool) -> tuple[int, int]:
+        """Double the images of a batch until that loses something; return how many it should have, and the depth for that.
+
+        Those are the fewest with which nearly as many are served as can be. Where that is one, `crowds` get larger ones.
+        """
         batch, served = 1, {1: _served(option.full, option.runs, 1)}
         while 2 * batch <= limit and self.affords(2 * batch, option.full / option.runs):
             batch *= 2
             served[batch] = _served(self.rate(option.predictor, option.runs, option.threads, batch), option.runs, batch)
             if served[batch] < served[batch // 2] * (1 - _LOSS):
                 break
-        return min(size for size, rate in served.items() if rate * (1 + _WORTH) >= max(served.values()))
+        few = min(size for size, rate in served.items() if rate * (1 + _WORTH) >= max(served.values()))
+        many = _for_crowds(served, min(limit, _PATIENCE * option.full / option.runs)) if crowds and few == 1 else few
+        return many, _DEPTH if many > few else 1
 
     def rate(self, predictor: Predictor, runs: int, threads: int, batch: int) -> float:
         """Measure images/s, by how long a run takes in the median; raise `Disturbed`."""

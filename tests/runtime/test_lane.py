@@ -7,7 +7,7 @@ import pytest
 
 from exportweb.errors import NotFound
 from exportweb.runtime import Answer, Predictor
-from exportweb.runtime.jobs import Live, Plan
+from exportweb.runtime.jobs import Batch, Live, Plan
 from exportweb.runtime.lane import Lane
 from exportweb.runtime.pace import Pace
 from exportweb.runtime.workers import Workers
@@ -118,3 +118,17 @@ def test_who_may_take_several_images_gets_its_share_of_one_version(versions: lis
     assert [len(jobs) for jobs in taken] == [5, 3, 3, 2, 1, 1, 1, 1]  # a fourth of those that wait, unless another version comes first
     assert [version for jobs in taken for version in jobs] == [2] * 13 + [1, 1, 2, 1]
     assert all(len(set(jobs)) == 1 for jobs in taken)
+
+
+@pytest.mark.parametrize(("waiting", "batch"), [(2, 1), (6, 2), (16, 4)])
+def test_where_larger_batches_gain_little_they_are_for_crowds(versions: list[Live], waiting: int, batch: int) -> None:
+    """Each of two runs takes half of its share of six images: who waits for the next is answered no later, who is in this one sooner."""
+    lane = Workers(2).lane()
+    versions[1].plan = PLAN._replace(max_runs=2, depth=2)
+    lane.swap(versions[1])
+    for _ in range(waiting):
+        lane.submit(b"", None, print)
+    while isinstance(taken := lane.next(), list):
+        lane.prepared(taken, len(taken), 0.01)
+    assert isinstance(taken, Batch)
+    assert len(taken.jobs) == batch

@@ -116,11 +116,32 @@ def test_a_batch_is_no_larger_than_it_has_to_be() -> None:
     assert max(trial.batch for trial in tuning.trials) == 8
 
 
-def test_a_big_model_gets_no_batches_and_a_session_for_runs_that_are_alone() -> None:
+def test_a_big_model_gets_batches_for_a_crowd_only_and_a_session_for_runs_that_are_alone() -> None:
     tuning = tune(Tuner(cpus=2), Machine(lambda threads, batch: 0.05 * batch / threads**0.7))
     assert tuning is not None
-    assert (tuning.runs, tuning.threads, tuning.alone, tuning.batch) == (2, 1, 2, 1)
-    assert "1 threads (2 when alone)" in str(tuning)
+    assert (tuning.runs, tuning.threads, tuning.alone) == (2, 1, 2)
+    assert (tuning.batch, tuning.depth) == (4, 2)  # 8 would take 0.4 s
+    assert "1 threads (2 when alone) and up to 4 images each (where 2 times as many wait)" in str(tuning)
+
+
+def test_a_big_model_s_batches_do_not_keep_other_models_waiting() -> None:
+    tuning = tune(Tuner(cpus=2, shared=lambda: True), Machine(lambda threads, batch: 0.05 * batch))
+    assert tuning is not None
+    assert (tuning.batch, tuning.depth) == (1, 1)
+
+
+def test_batches_that_lose_something_are_not_for_a_crowd_either() -> None:
+    tuning = tune(Tuner(cpus=2), Machine(lambda threads, batch: 0.02 * batch ** (1 if batch <= 2 else 1.1)))
+    assert tuning is not None
+    assert (tuning.batch, tuning.depth) == (2, 2)
+
+
+@pytest.mark.parametrize(("seconds", "batch"), [(0.08, 4), (0.15, 2), (0.5, 1)])
+def test_a_model_too_slow_to_be_measured_in_batches_has_those_that_do_not_take_long(seconds: float, batch: int) -> None:
+    tuning = tune(Tuner(cpus=2, budget=0.7), Machine(lambda threads, size: seconds * size))
+    assert tuning is not None
+    assert {trial.batch for trial in tuning.trials} == {1}
+    assert (tuning.batch, tuning.depth) == (batch, min(batch, 2))
 
 
 def test_runs_that_share_all_cores_are_chosen_where_they_do_more() -> None:
