@@ -60,7 +60,8 @@ class _Connection(HttpToolsProtocol):
         self._head_left = HEAD_LIMIT
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(cast(asyncio.Transport, Gathering(transport, self.loop)))
+        self._out = Gathering(transport, self.loop)
+        super().connection_made(cast(asyncio.Transport, self._out))
         self._start_deadline()
         if len(self.connections) > self._shared.limit:
             if not self._shared.idle:
@@ -140,7 +141,7 @@ class _Connection(HttpToolsProtocol):
         return self._shared.refusal(self.url.partition(b"?")[0], size)
 
     def _refuse(self, reason: str, seconds: int, *, close: bool) -> None:
-        self.transport.write(refused(reason, seconds, close=close))
+        self._out.write_now(refused(reason, seconds, close=close))
         if close:
             self.transport.close()
 

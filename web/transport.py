@@ -22,12 +22,16 @@ class Gathering:
     def write(self, data: bytes) -> None:
         """Write some bytes, at the latest in the loop's next turn."""
         if len(data) >= _LARGE:
-            self.flush()
-            self._transport.write(data)
+            self.write_now(data)
             return
         if not self._written:
             self._loop.call_soon(self.flush)
         self._written.append(data)
+
+    def write_now(self, data: bytes) -> None:
+        """Write some bytes that nothing will follow in this turn."""
+        self.flush()
+        self._transport.write(data)
 
     def flush(self) -> None:
         """Hand over what was written, unless the client has gone meanwhile."""

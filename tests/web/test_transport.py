@@ -67,6 +67,15 @@ def test_what_is_large_goes_at_once_and_in_order(both: tuple[Any, Any, Any]) -> 
     assert written.pieces[2:] == [b"tail"]
 
 
+def test_what_nothing_follows_goes_at_once_and_in_order(both: tuple[Any, Any, Any]) -> None:
+    gathering, written, loop = both
+    gathering.write(b"answer")
+    gathering.write_now(b"refusal")
+    assert written.pieces == [b"answer", b"refusal"]
+    turn(loop)
+    assert written.pieces == [b"answer", b"refusal"]
+
+
 def test_nothing_is_lost_by_closing(both: tuple[Any, Any, Any]) -> None:
     gathering, written, loop = both
     gathering.write(b"last words")
