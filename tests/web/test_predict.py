@@ -267,7 +267,7 @@ def test_nothing_is_computed_for_a_client_that_has_gone(
     serve_model: Callable[..., Any], connect: Callable[..., socket.socket], picture: Picture
 ) -> None:
     """Thirty clients ask and hang up: the one after them doesn't wait for thirty answers."""
-    server = serve_model(slow=400)
+    server = serve_model(slow=4000)  # thirty take far longer than it is until a client is watched for having gone
     data = picture()
     server.http.post("/predict", content=data)
     connections = [connect(server.address, head(len(data)) + data) for _ in range(30)]

@@ -62,11 +62,11 @@ def test_what_is_not_answered_within_the_grace_is_refused(
     serve: Callable[..., Server], artifacts: Artifacts, picture: Callable[..., bytes], connect: Callable[..., socket.socket], tmp_path: Path
 ) -> None:
     """Whether it waits in the queue or is still on its way."""
-    server = serve(artifacts.write(tmp_path / "slow.onnx", slow=1000), "--grace", "0.5", "--max-batch", "1")
+    server = serve(artifacts.write(tmp_path / "slow.onnx", slow=2000), "--grace", "0.5", "--max-batch", "1")
     late = connect(server.address, head(1000) + b"a few")
-    with ThreadPoolExecutor(20) as pool:
-        answers = [pool.submit(ask, server, picture()) for _ in range(20)]
-        server.wait(lambda: in_flight(server) >= 19, what="the requests to be accepted")
+    with ThreadPoolExecutor(14) as pool:  # of a model as slow as this, no more than 16 may wait
+        answers = [pool.submit(ask, server, picture()) for _ in range(14)]
+        server.wait(lambda: in_flight(server) >= 13, what="the requests to be accepted")
         server.process.send_signal(signal.SIGTERM)
         assert {503} <= {answer.result() for answer in answers} <= {200, 503}
     status, headers, answer = read_answer(late)
