@@ -5,8 +5,8 @@ when its preparation begins, or to the one that its request names; a batch holds
 
 Which queue goes first depends on where runs happen. On a GPU, a run that can start does, and takes all that is ready: what it
 finds when it is over is the next batch. On the CPU, runs and preparation compete for the same cores, so nothing is lost by preparing
-what waits until a batch is full, and a small model gains much by that. A big one gains little: its batches are large only where so many
-wait that nobody is answered later for it (`Plan.depth`).
+what waits until a batch is full, and a small model gains much by that. A big one gains little: its batches are large only of a crowd, which
+waits anyway (`Plan.depth`).
 """
 
 from __future__ import annotations

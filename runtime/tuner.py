@@ -39,7 +39,7 @@ _HANDOVER = 1e-3  # seconds of a core that a run costs a server beside what it c
 _SLICE = 0.1  # seconds for which runs are timed in one go, where a run doesn't take longer
 _LEAST, _SHARE = 3, 0.15  # runs that are timed, or the share of the budget that they may take: in one, the machine may have been elsewhere
 _WORTH = 0.06  # what more images have to gain: less is noise, and who comes early to a batch waits for the others
-_NEARLY = 0.02  # what less than the best is as good, where so many wait that nobody waits for the others
+_NEARLY = 0.02  # what less than the best is as good, for a crowd, which waits anyway
 _DEPTH = 2  # batches of images that wait for each run where larger ones gain little
 _PATIENCE = 0.35  # seconds that a batch may take which gains little, or whose gain there was no time to measure
 _LOSS = 0.1  # what more images have to lose to end the search
@@ -61,9 +61,9 @@ class Trial(msgspec.Struct, frozen=True):
 
 class Tuning(msgspec.Struct, frozen=True):
     """How a model is run: at most `runs` at the same time, of `threads` threads and up to `batch` images each, and with `alone` threads
-    when nothing else is going on, of this model or another. A batch is as large only where `depth` times as many images wait: where more
-    images gain little, those are the ones for whom it costs nothing. `trials`, which took `seconds`, say why; there are none where nothing
-    was measured.
+    when nothing else is going on, of this model or another. A batch is as large only where `depth` times as many images wait for each run:
+    where more images gain little, they are for a crowd, which waits anyway. `trials`, which took `seconds`, say why; there are none where
+    nothing was measured.
     """
 
     runs: int

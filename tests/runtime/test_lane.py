@@ -122,7 +122,7 @@ def test_who_may_take_several_images_gets_its_share_of_one_version(versions: lis
 
 @pytest.mark.parametrize(("waiting", "batch"), [(2, 1), (6, 2), (16, 4)])
 def test_where_larger_batches_gain_little_they_are_for_crowds(versions: list[Live], waiting: int, batch: int) -> None:
-    """Each of two runs takes half of its share of six images: who waits for the next is answered no later, who is in this one sooner."""
+    """Each of two runs takes half of its share of what waits, so that few are answered sooner one by one."""
     lane = Workers(2).lane()
     versions[1].plan = PLAN._replace(max_runs=2, depth=2)
     lane.swap(versions[1])
