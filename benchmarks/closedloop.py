@@ -11,7 +11,7 @@ from pathlib import Path
 WARM = 1.0  # seconds before answers are counted
 
 # What is counted is what arrives in a span of time that begins and ends while the clients ask. wrk's own rate is what is answered until
-# its time is up: a server of a slow model has begun a twentieth more by then.
+# its time is up, without what a server has begun by then: batches of a slow model.
 _SCRIPT = """
 local ffi = require("ffi")
 ffi.cdef("typedef struct {{ long s, ns; }} moment; int clock_gettime(int, moment *);")

@@ -4,8 +4,8 @@
 
 The server has half of the machine's cores and the clients the other half, so that what is measured is what refusing costs the server, not
 what asking costs the clients. The most that it answers is measured by a closed loop (wrk) before and after, since the machine's own speed
-drifts by a fifth; the load is an open one: requests at random moments, whatever became of those before. Latency is back to normal when ten
-requests in a row, one after the other, take no longer than one and a half times what they take on the idle server.
+drifts; the load is an open one: requests at random moments, whatever became of those before. Latency is back to normal when ten requests in
+a row, one after the other, take no longer than one and a half times what they take on the idle server.
 """
 
 from __future__ import annotations
