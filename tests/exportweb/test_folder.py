@@ -50,6 +50,26 @@ def test_a_version_that_went_away_by_itself_is_gone(store: Store) -> None:
     assert store.prune(2) == [2]
 
 
+@pytest.mark.parametrize("exiting", [False, True])
+def test_the_space_of_a_pruned_version_is_free_soon(store: Store, exiting: bool) -> None:
+    """Also where no thread can be started any more to free it."""
+    script = f"""
+import atexit, os, threading
+from exportweb import Store
+
+def prune():
+    assert Store({store.location!r}).prune(1) == [1, 2, 3]
+    for thread in threading.enumerate():
+        if thread.name == "exportweb-close":
+            thread.join()
+    print(*(os.readlink(f"/proc/self/fd/{{fd}}") for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{{fd}}")))
+
+{"atexit.register(prune)" if exiting else "prune()"}
+"""
+    shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert "000001.onnx" not in shown.stdout and shown.stdout and not shown.stderr
+
+
 def test_without_locks_a_warning_says_so_and_work_goes_on(
     store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
