@@ -53,7 +53,7 @@ def create_app(
     `body_timeout` the seconds within which a body has to arrive, `timeout` those within which it is answered then, `cors` the origins
     (or ``"*"``) whose pages may ask.
     `app.state.events` are the event hubs: close them before the server waits for its connections to end. `app.state.refusal` says of a
-    path and a size in bytes whether such a request would only be refused (see `Connections`).
+    path and a size in bytes whether such a request would only be refused, `app.state.full` whether all would be (see `Connections`).
     """
     server, metrics, static = Models(models), Metrics(models), _Static(directory=STATIC)
     inbox = Inbox(max_upload=max_upload, max_held=max_held, timeout=body_timeout)
@@ -73,6 +73,9 @@ def create_app(
         if seconds:
             metrics.count(("/predict", name), 503)
         return seconds
+
+    def full() -> bool:
+        return all(model.retry_after(1, 0) for model in models.values())
 
     async def page(request: Request) -> Response:
         return await static.get_response("index.html", request.scope)
@@ -129,6 +132,7 @@ def create_app(
     app.router = _Router(app.router.routes, direct={path.decode(): predict for path, (_, predict) in asked.items()})
     app.state.events = list(hubs.values())
     app.state.refusal = refusal
+    app.state.full = full
     return app
 
 

@@ -4,28 +4,30 @@ A client that is owed no answer has to get on: a request's head arrives within `
 of a body that was answered early, within the same time. One that takes nothing of its answer for `SEND_TIMEOUT` is cut off. A new
 connection beyond the most that there may be takes the place of the one that has been owed nothing for the longest, so that idle ones, and
 those that send a byte now and then, keep nobody out. A request that would only be refused is, as soon as its head is there: it costs no
-task, and its body is dropped as it comes.
+task, and its body is dropped as it comes. Where all are refused, requests are looked at every `REST` seconds.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
-from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any, cast
 
-from uvicorn.protocols.http.flow_control import CLOSE_HEADER
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from exportweb.web.guard import HEADERS
-from exportweb.web.responses import JSONResponse
+from exportweb.web.refusal import plain, refused
 from exportweb.web.transport import Gathering
 
 HEAD_TIMEOUT = 10.0  # seconds for a request's head to arrive
 HEAD_LIMIT = 65536  # bytes of a request's head
 SEND_TIMEOUT = 30.0  # seconds in which a client takes at least something of what is sent
 MAX_CONNECTIONS = 4096
+REST = 0.01
+"""Seconds for which a server whose queues are full looks at no request. Waking for each, with cold caches, costs those who compute answers
+more than what is done then; who is refused waits for a second or more after that anyway.
+"""
 
 _REFUSED: Any = SimpleNamespace(response_complete=True, message_event=asyncio.Event())  # stands for a request that was answered already
 
@@ -34,13 +36,36 @@ class Connections:
     """What the connections of one server share.
 
     There are at most `limit`. `refusal` is asked with each request's path and size in bytes: after how many seconds it should be made
-    again, 0 if it is welcome now.
+    again, 0 if it is welcome now; `full` says whether all queues are.
     """
 
-    def __init__(self, *, limit: int, refusal: Callable[[bytes, int], int]) -> None:
+    def __init__(self, *, limit: int, refusal: Callable[[bytes, int], int], full: Callable[[], bool]) -> None:
         self.limit = limit
         self.refusal = refusal
+        self.full = full
         self.idle: dict[_Connection, None] = {}  # those that are owed nothing, in the order in which they became so
+        self.crowded = False  # it rests between two turns
+        self._rests = self._grew = False
+
+    def add(self, connection: _Connection) -> None:
+        """Take a new connection."""
+        self.idle[connection] = None
+        self._grew = True
+
+    def rest(self) -> None:
+        """To be called with each refusal: once all that has come is dealt with, and if all queues are full then, sleep for a moment.
+
+        Not while new connections come: libuv accepts one a turn, so that a crowd of them would wait for seconds.
+        """
+        if not self._rests:
+            self._rests = True
+            asyncio.get_running_loop().call_soon(self._rest)
+
+    def _rest(self) -> None:
+        self._rests, grew, self._grew = False, self._grew, False
+        self.crowded = self.full()
+        if self.crowded and not grew:
+            time.sleep(REST)
 
     def __call__(self, **given: Any) -> _Connection:
         """Make a connection, as uvicorn does from the class that it is told."""
@@ -58,6 +83,9 @@ class _Connection(HttpToolsProtocol):
         self._send_timer: asyncio.TimerHandle | None = None
         self._in_head = False
         self._head_left = HEAD_LIMIT
+        self._between = True  # two requests, for all that the parser knows
+        self._to_drop = 0  # bytes of the body of one that it doesn't know
+        self._welcome = False  # what comes was asked for already
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._out = Gathering(transport, self.loop)
@@ -70,7 +98,7 @@ class _Connection(HttpToolsProtocol):
             oldest = next(iter(self._shared.idle))
             del self._shared.idle[oldest]
             oldest.transport.close()
-        self._shared.idle[self] = None
+        self._shared.add(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._shared.idle.pop(self, None)
@@ -80,6 +108,10 @@ class _Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._to_drop or (self._shared.crowded and self._between):
+            data = self._turned_away(data)
+            if not data:
+                return
         super().data_received(data)
         if self.cycle is not None and not self.cycle.response_complete:
             return
@@ -92,15 +124,18 @@ class _Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
+        self._between = False
         self._in_head, self._head_left = True, HEAD_LIMIT
         self._start_deadline()
 
     def on_headers_complete(self) -> None:
         self._in_head = False
         self._end_deadline()
-        seconds = self._refusal()
+        seconds = 0 if self._welcome else self._refusal()
+        self._welcome = False
         if seconds:
             self.cycle = _REFUSED
+            self._shared.rest()
             self._refuse("The queue is full", seconds, close=self.expect_100_continue)  # that client waits for leave to send the body
             return
         self._shared.idle.pop(self, None)
@@ -108,6 +143,7 @@ class _Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
+        self._between = True
         if self.cycle is _REFUSED:  # the body was dropped; now the connection idles as after any answer
             self._start_deadline(self.timeout_keep_alive)
 
@@ -125,12 +161,37 @@ class _Connection(HttpToolsProtocol):
         if self._send_timer is not None:
             self._send_timer.cancel()
 
+    def _turned_away(self, data: bytes) -> bytes:
+        """Refuse a request without the parser, for which most of what a crowd asks is too plain; return what comes behind it."""
+        if not self._to_drop:
+            request = plain(data) if self._idles() else None
+            if request is None:
+                return data
+            self._shared.rest()  # or it would not be noticed that the crowd has gone
+            seconds = self._shared.refusal(request.path, request.body)
+            if not seconds:
+                self._welcome = True
+                return data
+            self._unset_keepalive_if_required()
+            self._start_deadline()
+            self._refuse("The queue is full", seconds)
+            self._to_drop = request.end
+        dropped = min(self._to_drop, len(data))
+        self._to_drop -= dropped
+        if not self._to_drop:
+            self._start_deadline(self.timeout_keep_alive)
+        return data[dropped:]
+
+    def _idles(self) -> bool:
+        """Whether a refusal could be written now, and would be the next answer."""
+        return not self.flow.write_paused and (self.cycle is None or self.cycle.response_complete)
+
     def _refusal(self) -> int:
         """Return the seconds after which to ask again, 0 where the app is to answer: also those who would see a reset, not a refusal."""
         parser = self.parser
         if parser.get_method() != b"POST" or parser.get_http_version() != "1.1" or not parser.should_keep_alive():
             return 0
-        if self.flow.write_paused or (self.cycle is not None and not self.cycle.response_complete):
+        if not self._idles():
             return 0
         size = 0
         for name, value in self.headers:
@@ -140,7 +201,7 @@ class _Connection(HttpToolsProtocol):
                 size = int(value)
         return self._shared.refusal(self.url.partition(b"?")[0], size)
 
-    def _refuse(self, reason: str, seconds: int, *, close: bool) -> None:
+    def _refuse(self, reason: str, seconds: int, *, close: bool = False) -> None:
         self._out.write_now(refused(reason, seconds, close=close))
         if close:
             self.transport.close()
@@ -171,12 +232,3 @@ class _Connection(HttpToolsProtocol):
             self._start_send_deadline()
         else:
             self.transport.abort()
-
-
-@lru_cache
-def refused(reason: str, seconds: int, *, close: bool) -> bytes:
-    """Return a whole answer, head and body, that says to ask again after some seconds."""
-    response = JSONResponse({"error": f"{reason}; ask again in {seconds} s."}, headers={"Retry-After": str(seconds)})
-    headers = [*response.raw_headers, *HEADERS, *([CLOSE_HEADER] if close else [])]
-    lines = [STATUS_LINE[503], *(name + b": " + value + b"\r\n" for name, value in headers), b"\r\n", response.body]
-    return b"".join(lines)

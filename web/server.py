@@ -60,7 +60,7 @@ def run(
         _close(models)
         raise
     app = create_app(models, max_upload=max_upload, body_timeout=body_timeout, timeout=timeout, cors=cors)
-    connections = Connections(limit=_affordable(max_connections), refusal=app.state.refusal)
+    connections = Connections(limit=_affordable(max_connections), refusal=app.state.refusal, full=app.state.full)
     config = Config(
         app,
         http=connections,  # type: ignore[arg-type]  # called as the class that it expects

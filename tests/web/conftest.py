@@ -85,7 +85,7 @@ def serve_model(tmp_path: Path, artifacts: Artifacts, serve_app: Callable[..., A
             stack.callback(model.close, 0)
             model.start(wait=True)
             app = create_app({"model": model}, **options)
-            server = serve_app(app, http=Connections(limit=1000, refusal=app.state.refusal))
+            server = serve_app(app, http=Connections(limit=1000, refusal=app.state.refusal, full=app.state.full))
             server.model = model  # type: ignore[attr-defined]
             return server
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import queue
 import socket
 import time
@@ -10,6 +11,7 @@ import httpx
 import pytest
 
 from exportweb.runtime import Answer
+from exportweb.web.connection import REST, Connections
 from versions import WAIT, Blockade
 from wire import head, read_answer, send_for_ever
 
@@ -45,6 +47,93 @@ def test_a_full_server_does_not_ask_for_the_body(full: Any, connect: Callable[..
     status, headers, _ = read_answer(connection)
     assert (status, headers["connection"]) == (503, "close")
     assert connection.recv(1) == b""
+
+
+@pytest.mark.parametrize("sizes", [[0, 0, 0], [10, 1_000_000, 0, 70_000]])
+def test_a_full_server_that_has_refused_goes_on_to_refuse(full: Any, connect: Callable[..., socket.socket], sizes: list[int]) -> None:
+    """One request after the other, and then all in one piece, with another behind them that isn't refused."""
+    connection = connect(full.address)
+    for size in sizes:
+        connection.sendall(head(size))
+        assert read_answer(connection)[0] == 503
+        connection.sendall(bytes(size))
+    connection.sendall(b"".join(head(size) + bytes(size) for size in sizes) + GET)
+    seen = b""
+    while not seen.endswith(b"}}}"):
+        piece = connection.recv(65536)
+        assert piece
+        seen += piece
+    assert seen.count(b"HTTP/1.1 503 ") == len(sizes) and seen.count(b"HTTP/1.1 200 ") == 1
+    asked = httpx.get(f"{full.url}/metrics", timeout=30).text
+    assert f'exportweb_requests_total{{model="model",path="/predict",status="503"}} {2 * len(sizes)}' in asked
+
+
+def test_a_full_server_refuses_what_comes_in_pieces(full: Any, connect: Callable[..., socket.socket]) -> None:
+    connection = connect(full.address)
+    for piece in (head(4)[:9], head(4)[9:], b"ab"):
+        connection.sendall(piece)
+        time.sleep(0.05)
+    assert read_answer(connection)[0] == 503
+    for piece in (b"cd" + head(4)[:30], head(4)[30:] + b"ab", b"cd"):
+        connection.sendall(piece)
+        time.sleep(0.05)
+    assert read_answer(connection)[0] == 503
+    connection.sendall(GET)
+    assert read_answer(connection)[0] == 200
+
+
+def test_a_server_is_as_before_once_the_crowd_has_gone(
+    serve_model: Callable[..., Any], picture: Callable[..., bytes], connect: Callable[..., socket.socket]
+) -> None:
+    server, data = serve_model(max_queue=1), picture()
+    answers: queue.Queue[Any] = queue.Queue()
+    connection = connect(server.address)
+    with Blockade(server.model.stats()["workers"], lambda done: server.model.submit(data, {}, done)):
+        server.model.submit(data, {}, answers.put)
+        for _ in range(3):
+            connection.sendall(head(len(data)) + data)
+            assert read_answer(connection)[0] == 503
+    assert isinstance(answers.get(timeout=WAIT), Answer)
+    for _ in range(3):
+        connection.sendall(head(len(data)) + data)
+        assert read_answer(connection)[0] == 200
+
+
+@pytest.mark.parametrize("full", [False, True])
+def test_a_server_that_only_refuses_looks_at_requests_now_and_then(monkeypatch: pytest.MonkeyPatch, full: bool) -> None:
+    """However many requests come together, it rests once after them."""
+    rested: list[float] = []
+
+    async def crowds() -> None:
+        shared = Connections(limit=1, refusal=lambda *_: 1, full=lambda: full)
+        for crowd in (100, 3):
+            for _ in range(crowd):
+                shared.rest()
+            await asyncio.sleep(0)
+            assert shared.crowded == full
+
+    monkeypatch.setattr(time, "sleep", rested.append)
+    asyncio.run(crowds())
+    assert rested == [REST] * 2 * full
+
+
+def test_a_server_doesnt_rest_while_connections_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    rested: list[float] = []
+    newcomer: Any = object()
+
+    async def crowd() -> None:
+        shared = Connections(limit=1, refusal=lambda *_: 1, full=lambda: True)
+        for _ in range(3):
+            shared.add(newcomer)
+            shared.rest()
+            await asyncio.sleep(0)
+            assert not rested
+        shared.rest()
+        await asyncio.sleep(0)
+
+    monkeypatch.setattr(time, "sleep", rested.append)
+    asyncio.run(crowd())
+    assert rested == [REST]
 
 
 def test_a_full_server_answers_everything_else(full: Any) -> None:
