@@ -16,13 +16,13 @@ from exportweb.calls import Calls
 
 T = TypeVar("T")
 
-_THREADS = 3
+_THREADS = 2
 _NICE = 19
 _TICK = 4_000_000  # ns: what a scheduler may take for a turn
 
 
 class Beside:
-    """Three threads of low priority, with one of PyTorch's threads each, that call functions: to compute, to hash, to wait for the disk.
+    """Two threads of low priority, with one of PyTorch's threads each, that call functions: to compute, and to write.
 
     They are started when this is made and end when this is forgotten, not earlier: a version may have to be written while the interpreter
     exits, and Python starts no new thread then, nor does an executor of `concurrent.futures` take work.

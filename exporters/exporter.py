@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, BinaryIO
 
@@ -83,29 +83,29 @@ class Graph(Traced):
         return self._session.run({**weights, "image": images}, self.outputs)
 
     def write(self, file: BinaryIO, snapshot: Snapshot, card: Card) -> Card:
-        """Write the graph while PyTorch answers; hash it while it is synced and ONNX Runtime answers; write the card when all have."""
+        """Write the graph and sync it, while PyTorch answers, and while ONNX Runtime does, and it is hashed; the card, when all is done."""
         snapshot.wait()
-        one_by_one = self._beside.crowded
-        expected = self._beside.compute(self._eager, snapshot)
-        users: list[Future[Any]] = [expected]  # of the snapshot
+        users: list[Future[Any]] = []  # of the snapshot
+
+        def beside(future: Future[Any]) -> Future[Any]:
+            users.append(future)
+            if crowded:
+                future.exception()
+            return future
+
+        crowded = self._beside.crowded
         try:
-            if one_by_one:
-                expected.result()
-            file.writelines(self.template.fill(snapshot.tensors))
-            file.flush()
-            synced = self._beside.call(os.fsync, file.fileno())  # it waits for the disk, most of the time
-            digest = self._beside.call(artifact.digest, self.template.fill(snapshot.tensors))
-            users.append(digest)
-            if one_by_one:
-                digest.result()
+            expected = beside(self._beside.compute(self._eager, snapshot))
+            written = beside(self._beside.call(_write, file, self.template.fill(snapshot.tensors)))
             got = self.answer(snapshot, self.sample)
-            synced.result()
+            digest = artifact.digest(self.template.fill(snapshot.tensors))
+            written.result()
         finally:
             for future in users:
                 future.exception()  # whatever happens, the snapshot is no longer in use
         answer = expected.result()
         self._checked(got, answer)
-        card = card.replace(golden=golden.golden(self.sample, answer, tolerance=self.tolerance), digest=digest.result())
+        card = card.replace(golden=golden.golden(self.sample, answer, tolerance=self.tolerance), digest=digest)
         file.write(artifact.card_entry(card))
         return card
 
@@ -254,6 +254,13 @@ class Exporter:
         if self.labels is not None:
             log.warning("exportweb: the model now has %d classes, but %d labels were given; numbering them", classes, len(self.labels))
         return tuple(f"class_{i}" for i in range(classes))
+
+
+def _write(file: BinaryIO, chunks: Iterable[bytes | memoryview]) -> None:
+    """Write to a file on disk, and sync it."""
+    file.writelines(chunks)
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def default_name(model: nn.Module) -> str:

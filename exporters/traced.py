@@ -53,7 +53,7 @@ class Traced(abc.ABC):
                 "Show it one that it takes: example=images."
             ) from error
         # A buffer that the first forward makes anew (positions, masks) is no weight; whatever that made is part of the graph.
-        made = Weights(self.twin.model)
+        self._lent = made = Weights(self.twin.model)
         self.names = {
             name: i
             for name, i in weights.names.items()
@@ -96,7 +96,8 @@ class Traced(abc.ABC):
 
     def borrow(self, snapshot: Snapshot) -> None:
         """Make the twin answer with the weights of a snapshot."""
-        snapshot.lend(Weights(self.twin.model), self.names)
+        self._lent = self._lent.refreshed()
+        snapshot.lend(self._lent, self.names)
 
     def _checked(self, got: Outputs, expected: Outputs) -> None:
         """Raise `Rejected` if the graph's answer to the golden sample is not PyTorch's."""

@@ -12,9 +12,9 @@ import torch
 from exportweb.exporters.beside import Beside
 
 
-def test_it_does_three_things_beside_the_caller_and_the_next_in_order():
+def test_it_does_two_things_beside_the_caller_and_the_next_in_order():
     beside, go, done = Beside(), threading.Event(), []
-    waiting = [beside.call(go.wait, 30), beside.call(go.wait, 30)]
+    waiting = [beside.call(go.wait, 30)]
     beside.call(done.append, 1).result(30)
     waiting.append(beside.call(go.wait, 30))
     last = beside.call(done.append, 2)
