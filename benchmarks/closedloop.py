@@ -6,9 +6,11 @@ import math
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 WARM = 1.0  # seconds before answers are counted
+FORGET = 1.2  # seconds until a server has forgotten those who hung up before, which a slow model's queue has hardly any room for
 
 # What is counted is what arrives in a span of time that begins and ends while the clients ask. wrk's own rate is what is answered until
 # its time is up, without what a server has begun by then: batches of a slow model.
@@ -43,6 +45,7 @@ end
 
 def wrk(url: str, body: Path, concurrency: int, *, seconds: float, kind: str = "image/jpeg") -> tuple[float, float]:
     """Return answers a second to a body that is posted, and the median latency in ms. Whatever isn't a 200 ends the program."""
+    time.sleep(FORGET)
     script = body.with_suffix(".lua")
     script.write_text(_SCRIPT.format(body=body, kind=kind, warm=WARM, seconds=seconds))
     duration = f"-d{math.ceil(WARM + seconds) + 1}s"

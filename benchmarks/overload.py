@@ -48,7 +48,7 @@ class Memory:
         self._processes = [process, *process.children(recursive=True)]
         self._stop = threading.Event()
         self.most = 0.0
-        self._thread = threading.Thread(target=self._watch)
+        self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
 
     def now(self) -> float:

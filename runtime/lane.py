@@ -22,15 +22,10 @@ from typing import TYPE_CHECKING, Any
 from exportweb.errors import NotFound, Overloaded
 from exportweb.runtime.jobs import Answer, Batch, Job, Live, Plan
 from exportweb.runtime.pace import Pace
+from exportweb.runtime.room import Room
 
 if TYPE_CHECKING:
     from exportweb.runtime.workers import Workers
-
-MAX_WAIT = 1.6
-"""Seconds of work that may wait: a longer queue answers nothing more, it answers later, and long after the crowd has gone."""
-
-MIN_QUEUE = 16
-"""Requests that may wait however long they take: a slow model's few clients rather wait than ask again."""
 
 
 class Lane:
@@ -45,7 +40,7 @@ class Lane:
         self.used = 0.0  # seconds of workers; more than it had where others went on while it was idle
         self.closed = False
         self._workers = workers
-        self._max_queue = max_queue
+        self._room = Room(max_queue)
         self._max_bytes = max_bytes
         self._keep = keep
         self._raw: deque[Job] = deque()
@@ -106,15 +101,21 @@ class Lane:
             self._workers.wake(self)
         return job
 
+    @property
+    def full(self) -> bool:
+        """Whether the queue has no room for a job. Takes no lock, either."""
+        return len(self._raw) + len(self._ready) >= self._room.most(self._pace.rate)
+
     def retry_after(self, count: int, size: int) -> int:
-        """Return 0 if the queue has room for so many jobs with bodies of `size` bytes together, or else after how many seconds it may.
+        """Return 0 if the queue has room for so many jobs with bodies of `size` bytes together, or else after how many seconds it may: then
+        the last of them is refused.
 
         Takes no lock: who asks before a request is read can do with an answer that is a moment old.
         """
         before, rate = len(self._raw) + len(self._ready) + count - 1, self._pace.rate
-        most = min(self._max_queue, max(MIN_QUEUE, MAX_WAIT * rate))
-        if not before or (before < most and self._bytes + size <= self._max_bytes):
+        if not before or (before < self._room.most(rate) and self._bytes + size <= self._max_bytes):
             return 0
+        self._room.refused()
         return max(1, math.ceil(before / rate))
 
     def swap(self, live: Live | None) -> list[Live]:

@@ -104,6 +104,11 @@ class ServedModel:
             raise Overloaded("No version is loaded yet; ask again in a moment.", retry_after=2)
         return self._lane.submit(data, predictor.task.params(params), done, live=live)
 
+    @property
+    def full(self) -> bool:
+        """Whether `submit` would refuse any more now."""
+        return self._lane.full
+
     def retry_after(self, count: int, size: int) -> int:
         """Return 0 if `submit` would take so many bodies of `size` bytes together now, or else after how many seconds it may."""
         return self._lane.retry_after(count, size)

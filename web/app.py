@@ -75,7 +75,7 @@ def create_app(
         return seconds
 
     def full() -> bool:
-        return all(model.retry_after(1, 0) for model in models.values())
+        return all(model.full for model in models.values())
 
     async def page(request: Request) -> Response:
         return await static.get_response("index.html", request.scope)
