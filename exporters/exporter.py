@@ -85,15 +85,15 @@ class Graph(Traced):
     def write(self, file: BinaryIO, snapshot: Snapshot, card: Card) -> Card:
         """Write the graph and sync it, while PyTorch answers, and while ONNX Runtime does, and it is hashed; the card, when all is done."""
         snapshot.wait()
+        one_by_one = self._beside.crowded
         users: list[Future[Any]] = []  # of the snapshot
 
         def beside(future: Future[Any]) -> Future[Any]:
             users.append(future)
-            if crowded:
-                future.exception()
+            if one_by_one:
+                future.result()
             return future
 
-        crowded = self._beside.crowded
         try:
             expected = beside(self._beside.compute(self._eager, snapshot))
             written = beside(self._beside.call(_write, file, self.template.fill(snapshot.tensors)))
