@@ -111,8 +111,8 @@ def hold(path: Path) -> BinaryIO:
 
 
 def _close_beside(file: BinaryIO) -> None:
-    """Close a file without waiting for it: if it was deleted, its last user to close it does so for as long as the file system takes to
-    free its blocks, which for a large file is a fourth of the time in which it was written.
+    """Close a file without waiting for it: the last user to close a deleted one does so for as long as the file system takes to free its
+    blocks, which for a version is long enough to matter.
     """
     try:
         threading.Thread(target=file.close, name="exportweb-close", daemon=True).start()
