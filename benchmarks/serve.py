@@ -32,8 +32,8 @@ from measure import table
 
 MODELS = ["resnet50", "mobilenetv3_small_050"]
 CONCURRENCY = (1, 8, 32)
-ROUNDS, SECONDS = 5, 3.0
-ANSWERS = 400  # at least, in a measurement: of fewer, those that are under way when its time is over, or whose clients left, would show
+ROUNDS, SECONDS = 9, 3.0
+ANSWERS = 160  # at least, in a measurement: of fewer, those that are under way when its time is over, or whose clients left, would show
 
 
 def photo() -> bytes:

@@ -37,13 +37,14 @@ DEFAULT_BATCH, DEFAULT_BATCH_GPU = 4, 32
 _RUNS_ON_GPU = 2  # one computes while the other's images are copied
 _HANDOVER = 1e-3  # seconds of a core that a run costs a server beside what it computes: cold caches, threads woken, the GIL handed over
 _SLICE = 0.1  # seconds for which runs are timed in one go, where a run doesn't take longer
-_LEAST, _SHARE = 3, 0.15  # runs that are timed, or the share of the budget that they may take: in one, the machine may have been elsewhere
+_LEAST, _SHARE = 3, 0.15  # runs that are timed, or the share of the budget after which no more are: in one, the machine may have been elsewhere
 _WORTH = 0.06  # what more images have to gain: less is noise, and who comes early to a batch waits for the others
 _NEARLY = 0.02  # what less than the best is as good, for a crowd, which waits anyway
 _DEPTH = 2  # batches of images that wait for each run where larger ones gain little
 _PATIENCE = 0.35  # seconds that a batch may take which gains little, or whose gain there was no time to measure
 _LOSS = 0.1  # what more images have to lose to end the search
 _TOGETHER = 0.15  # what runs of several threads have to gain: each waits for its slowest thread, and in a server one has company
+_SLOW = 0.02  # seconds that a run takes which should gain by more threads, so that it is looked at again where it seems not to
 _ALONE = 0.15  # what a session of its own for runs that are alone has to gain: it costs the memory of the weights again
 
 
@@ -157,6 +158,9 @@ class Tuner:
                 options.append(bench.option(loaded, self._cpus // count, count))
         shared = self._shared()
         best, alone = _best(options, shared=shared)
+        if alone is best and len(options) > 1 and best.single * _SLOW < 1 and bench.affords(1, best.single):
+            options[1] = bench.again(options[1])
+            best, alone = _best(options, shared=shared)
         batch, depth = bench.batch(best, limit, crowds=on_cpu and not shared) if limit > 1 else (start.batch, 1)
         tuning = Tuning(best.runs, best.threads, batch, alone.threads, depth, round(bench.seconds, 2), tuple(bench.trials))
         self._known[graph] = tuning
@@ -232,6 +236,11 @@ class _Bench:
         full = single if runs == 1 else self.rate(predictor, runs, threads, 1)
         return _Option(predictor, runs, threads, full, single) if full > single else _Option(predictor, 1, threads, single, single)
 
+    def again(self, option: _Option) -> _Option:
+        """Look again at one run at a time, and return the better: the kernel may have had its threads share a CPU all the while."""
+        single = max(option.single, self.rate(option.predictor, 1, option.threads, 1))
+        return option._replace(single=single, full=max(option.full, single))
+
     def batch(self, option: _Option, limit: int, *, crowds: bool) -> tuple[int, int]:
         """Double the images of a batch until that loses something; return how many it should have, and the depth for that.
 
@@ -253,10 +262,12 @@ class _Bench:
         beside = [AsideThread(idle=False) for _ in range(runs)]  # who asks meanwhile comes first
         seats = [Seat(number, runs if threads == 1 else 0) for number in range(runs)]  # as workers have
         took: list[list[float]] = [[] for _ in beside]
-        start = self.seconds
+
+        def warm(seat: Seat, times: list[float]) -> None:
+            seat.take()
+            predictor.infer(images)
 
         def some(seat: Seat, times: list[float]) -> None:
-            seat.take()
             begin = last = time.perf_counter()
             while last - begin < _SLICE:
                 predictor.infer(images)
@@ -264,16 +275,18 @@ class _Bench:
                 times.append(now - last)
                 last = now
 
+        def all_do(what: Callable[[Seat, list[float]], None]) -> None:
+            with self._turn(), self.spending():
+                for done in [thread.call(partial(what, seat, times)) for thread, seat, times in zip(beside, seats, took, strict=True)]:
+                    done.result()
+            if self._disturbed():
+                raise Disturbed
+
         try:
-            while len(took[0]) < _LEAST and (not took[0] or self.seconds - start < self._budget * _SHARE):
-                with self._turn(), self.spending():
-                    if not took[0]:
-                        predictor.infer(images)  # the first run of a shape allocates
-                    every = zip(beside, seats, took, strict=True)
-                    for slice in [thread.call(partial(some, seat, times)) for thread, seat, times in every]:
-                        slice.result()
-                if self._disturbed():
-                    raise Disturbed
+            all_do(warm)  # the first runs of a shape that go on beside each other allocate, each for itself
+            start = self.seconds
+            while len(took[0]) < _LEAST and self.seconds - start < self._budget * _SHARE:
+                all_do(some)
         finally:
             for thread in beside:
                 thread.end()
