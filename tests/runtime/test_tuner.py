@@ -219,7 +219,7 @@ def test_runs_beside_each_other_have_all_allocated_before_they_are_timed() -> No
 
 
 def test_more_threads_that_seem_to_gain_nothing_are_looked_at_again() -> None:
-    """A run's threads may have shared a CPU, by chance, for all of a measurement; then its model would be slow to single clients for good."""
+    """A run's threads may have shared a CPU by chance; then the model would be slow to single clients for good."""
     looks = itertools.count()
     machine = Machine(lambda threads, batch: 0.05 * batch / (1 if threads == 1 or next(looks) == 0 else threads**0.7))
     tuning = tune(Tuner(cpus=2), machine)
