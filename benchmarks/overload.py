@@ -36,6 +36,7 @@ from swap import percentile
 
 MODELS = ["mobilenetv3_small_050", "resnet50"]
 CLIENTS = 16  # enough to keep it busy, and none is refused by a slow model on half of a small machine
+ROUNDS = 6  # before the crowd, and after it
 PROBES = 60
 IN_A_ROW = 10
 PAUSE = 0.02  # seconds before each: a core that was idle is slower at first, so that all probes have to come after the same rest
@@ -95,7 +96,7 @@ def back_to_normal(url: str, image: bytes, normal: float) -> float:
 def most_of(url: str, image: Path) -> float:
     """Return the images a second that a server answers at most."""
     wrk(f"{url}/predict", image, CLIENTS, seconds=SECONDS)
-    return statistics.median(wrk(f"{url}/predict", image, CLIENTS, seconds=SECONDS)[0] for _ in range(3))
+    return statistics.median(wrk(f"{url}/predict", image, CLIENTS, seconds=SECONDS)[0] for _ in range(ROUNDS))
 
 
 def measure(name: str, *, seconds: float, times: float) -> list[str]:
