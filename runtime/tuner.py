@@ -37,7 +37,6 @@ DEFAULT_BATCH, DEFAULT_BATCH_GPU = 4, 32
 _RUNS_ON_GPU = 2  # one computes while the other's images are copied
 _HANDOVER = 1e-3  # seconds of a core that a run costs a server beside what it computes: cold caches, threads woken, the GIL handed over
 _SLICE = 0.1  # seconds for which runs are timed in one go, where a run doesn't take longer
-_SLICES = 2  # at least: the machine may have been elsewhere in one of them
 _LEAST, _SHARE = 3, 0.15  # runs that are timed, or the share of the budget that they may take: in one, the machine may have been elsewhere
 _WORTH = 0.06  # what more images have to gain: less is noise, and who comes early to a batch waits for the others
 _NEARLY = 0.02  # what less than the best is as good, for a crowd, which waits anyway
@@ -229,7 +228,7 @@ class _Bench:
     def affords(self, batch: int, rate: float) -> bool:
         """Whether there is time for a measurement of batches, where one run answers `rate` images/s."""
         run = batch / rate
-        return self.seconds + run + max(_SLICES * _SLICE, min(_LEAST * run, self._budget * _SHARE + run)) < self._budget
+        return self.seconds + run + max(_SLICE, min(_LEAST * run, self._budget * _SHARE + run)) < self._budget
 
     def option(self, predictor: Predictor, runs: int, threads: int) -> _Option:
         """Measure a number of threads, with so many runs at the same time, and with one."""
@@ -285,10 +284,9 @@ class _Bench:
 
         try:
             all_do(warm)  # the first runs of a shape that go on beside each other allocate, each for itself
-            start, slices = self.seconds, 0
-            while (slices < _SLICES or len(took[0]) < _LEAST) and self.seconds - start < self._budget * _SHARE:
+            start = self.seconds
+            while len(took[0]) < _LEAST and self.seconds - start < self._budget * _SHARE:
                 all_do(some)
-                slices += 1
         finally:
             for thread in beside:
                 thread.end()
