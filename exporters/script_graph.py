@@ -62,6 +62,7 @@ class ScriptGraph(Traced):
     def write(self, file: BinaryIO, snapshot: Snapshot, card: Card) -> Card:
         """Check the answer, then write weights and card."""
         snapshot.wait()
+        self._beside.call(self._require_finite, snapshot).result()
         expected = self._beside.compute(self._eager, snapshot).result()
         self._checked(self._beside.call(self.answer, snapshot, self.sample).result(), expected)
         writer = archive.Writer(file)

@@ -105,10 +105,13 @@ class Traced(abc.ABC):
         if off is not None:
             raise Rejected(f"The golden sample failed: {self.engine}'s answer is not PyTorch's: {off}; allowed is {self.tolerance:.0e}.")
 
-    def _eager(self, snapshot: Snapshot) -> Outputs:
-        """Return what PyTorch answers to the golden sample; raise `Rejected` if that, or a weight, is not finite."""
+    def _require_finite(self, snapshot: Snapshot) -> None:
+        """Raise `Rejected` if a weight is not finite."""
         if (name := snapshot.not_finite(self._finite)) is not None:
             raise Rejected(f"The weights are not finite: {name} holds NaN or infinity.")
+
+    def _eager(self, snapshot: Snapshot) -> Outputs:
+        """Return what PyTorch answers to the golden sample; raise `Rejected` if that is not finite."""
         self.borrow(snapshot)
         answer = self.eager(self.sample)
         if not all(np.isfinite(array).all() for array in answer.values()):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import BinaryIO
 
 PART = ".part"
+_STRIDE = 8 << 20  # bytes that the disk is told of at a time
 
 
 def replace_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -31,3 +33,30 @@ def replace_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def write_synced(file: BinaryIO, chunks: Iterable[bytes | memoryview]) -> None:
+    """Write bytes to a file on disk, from its position on, and sync it.
+
+    The disk begins with the first bytes, not when the last are there: it writes while the others are copied into the system's memory.
+    """
+    begin = end = file.tell()
+    for chunk in chunks:
+        for at in range(0, len(chunk), _STRIDE):
+            end += file.write(memoryview(chunk)[at : at + _STRIDE])
+            if end - begin >= _STRIDE:
+                file.flush()
+                _begin_to_write(file, begin, end)
+                begin = end
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _begin_to_write(file: BinaryIO, begin: int, end: int) -> None:
+    """Have the system write a part of a file to the disk, where it (Linux) can be told to, without waiting for it.
+
+    Advice that it may forget a part makes Linux write it at once; what is being written is kept, so who reads it next finds it in memory.
+    """
+    if hasattr(os, "posix_fadvise"):
+        with contextlib.suppress(OSError):  # advice is not worth failing for
+            os.posix_fadvise(file.fileno(), begin, end - begin, os.POSIX_FADV_DONTNEED)
