@@ -14,10 +14,11 @@ from exportweb.card import Card
 from exportweb.errors import ExportwebError
 from exportweb.memory import give_back
 from exportweb.runtime import verify
+from exportweb.runtime.bench import Disturbed
 from exportweb.runtime.jobs import Live, Plan
 from exportweb.runtime.predictor import Predictor
 from exportweb.runtime.preparation import Decode
-from exportweb.runtime.tuner import BUDGET, MAX_BATCH_GPU, Disturbed, Tuner, Tuning
+from exportweb.runtime.tuner import BUDGET, MAX_BATCH_GPU, Tuner, Tuning
 
 log = logging.getLogger(__name__)
 

@@ -12,18 +12,14 @@ from __future__ import annotations
 
 import contextlib
 import math
-import statistics
-import time
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from contextlib import AbstractContextManager
-from functools import partial
 from typing import NamedTuple
 
 import msgspec
 
-from exportweb.runtime.aside import AsideThread
+from exportweb.runtime.bench import Bench, Trial
 from exportweb.runtime.predictor import Predictor
-from exportweb.runtime.seat import Seat
 
 BUDGET = 2.0
 """Seconds that may be spent on measuring a graph."""
@@ -36,8 +32,7 @@ DEFAULT_BATCH, DEFAULT_BATCH_GPU = 4, 32
 
 _RUNS_ON_GPU = 2  # one computes while the other's images are copied
 _HANDOVER = 1e-3  # seconds of a core that a run costs a server beside what it computes: cold caches, threads woken, the GIL handed over
-_SLICE = 0.1  # seconds for which runs are timed in one go, where a run doesn't take longer
-_LEAST, _SHARE = 3, 0.15  # runs that are timed, or the share of the budget that they may take: in one, the machine may have been elsewhere
+_PASSES = 3  # times that settings with shorter runs are gone through in turn: a shared machine is elsewhere for tenths of a second
 _WORTH = 0.06  # what more images have to gain: less is noise, and who comes early to a batch waits for the others
 _NEARLY = 0.02  # what less than the best is as good, for a crowd, which waits anyway
 _DEPTH = 2  # batches of images that wait for each run where larger ones gain little
@@ -46,18 +41,6 @@ _LOSS = 0.1  # what more images have to lose to end the search
 _TOGETHER = 0.15  # what runs of several threads have to gain: each waits for its slowest thread, and in a server one has company
 _SLOW = 0.02  # seconds that a run takes which should gain by more threads, so that it is looked at again where it seems not to
 _ALONE = 0.15  # what a session of its own for runs that are alone has to gain: it costs the memory of the weights again
-
-
-class Trial(msgspec.Struct, frozen=True):
-    """So many `runs` at the same time, of so many `threads` and images (`batch`) each, answered `rate` images/s."""
-
-    runs: int
-    threads: int
-    batch: int
-    rate: float
-
-    def __str__(self) -> str:
-        return f"{self.runs}x{self.threads}x{self.batch} {self.rate:.4g}"
 
 
 class Tuning(msgspec.Struct, frozen=True):
@@ -83,10 +66,6 @@ class Tuning(msgspec.Struct, frozen=True):
             f"{self.runs} runs at a time, {self.threads} threads{alone} and up to {self.batch} images each{crowd}; "
             f"images/s by runs x threads x images: {tried}; measured in {self.seconds:.1f} s"
         )
-
-
-class Disturbed(Exception):
-    """Something else was asked of the machine, so that figures mean nothing."""
 
 
 class Tuner:
@@ -149,20 +128,22 @@ class Tuner:
         limit = (MAX_BATCH if on_cpu else MAX_BATCH_GPU) if not self._max_batch and predictor.max_batch is None else 1
         if self._budget <= 0 or self.known(graph) is not None or (not counts and limit == 1):
             return None
-        bench = _Bench(self._budget, disturbed, turn)
-        options = [bench.option(predictor, start.runs, start.threads)]
+        bench = Bench(self._budget, disturbed, turn)
+        options = [_measure(bench, predictor, start.runs, start.threads)]
         for count in counts:
             if bench.affords(1, options[0].single):
                 with bench.spending():
                     loaded = load(count)
-                options.append(bench.option(loaded, self._cpus // count, count))
+                options.append(_measure(bench, loaded, self._cpus // count, count))
+        for _ in range(1, _PASSES):
+            options = [_measure(bench, *option[:3]) if bench.quick(option.runs, option.threads, 1) else option for option in options]
         shared = self._shared()
         best, alone = _best(options, shared=shared)
         if alone is best and len(options) > 1 and best.single * _SLOW < 1 and bench.affords(1, best.single):
-            options[1] = bench.again(options[1])
+            options[1] = _again(bench, options[1])
             best, alone = _best(options, shared=shared)
-        batch, depth = bench.batch(best, limit, crowds=on_cpu and not shared) if limit > 1 else (start.batch, 1)
-        tuning = Tuning(best.runs, best.threads, batch, alone.threads, depth, round(bench.seconds, 2), tuple(bench.trials))
+        batch, depth = _batch(bench, best, limit, crowds=on_cpu and not shared) if limit > 1 else (start.batch, 1)
+        tuning = Tuning(best.runs, best.threads, batch, alone.threads, depth, round(bench.seconds, 2), bench.trials())
         self._known[graph] = tuning
         return tuning
 
@@ -172,11 +153,14 @@ class Tuner:
 
 
 class _Option(NamedTuple):
-    """A number of threads: the images/s of the best number of runs, and of one at a time, with an image each."""
+    """A number of threads, with which `most` runs fill the machine: the images/s of the best number of runs, and of one at a time, with an
+    image each.
+    """
 
     predictor: Predictor
-    runs: int
+    most: int
     threads: int
+    runs: int
     full: float
     single: float
 
@@ -208,88 +192,33 @@ def _for_crowds(served: Mapping[int, float], most: float) -> int:
     return max((size for size in good if size <= min(most, DEFAULT_BATCH)), default=1)
 
 
-class _Bench:
-    """Measurements, in about `budget` seconds."""
+def _measure(bench: Bench, predictor: Predictor, most: int, threads: int) -> _Option:
+    """Measure a number of threads, with so many runs at the same time, and with one."""
+    single = bench.rate(predictor, 1, threads, 1)
+    full = single if most == 1 else bench.rate(predictor, most, threads, 1)
+    return _Option(predictor, most, threads, most if full > single else 1, max(full, single), single)
 
-    def __init__(self, budget: float, disturbed: Callable[[], bool], turn: Callable[[], AbstractContextManager[None]]) -> None:
-        self.trials: list[Trial] = []
-        self.seconds = 0.0  # of the budget that are spent
-        self._budget = budget
-        self._disturbed = disturbed
-        self._turn = turn
 
-    @contextlib.contextmanager
-    def spending(self) -> Iterator[None]:
-        """Count what the block takes."""
-        start = time.perf_counter()
-        yield
-        self.seconds += time.perf_counter() - start
+def _again(bench: Bench, option: _Option) -> _Option:
+    """Look again at one run at a time, and return the better: the kernel may have had its threads share a CPU all the while."""
+    single = max(option.single, bench.rate(option.predictor, 1, option.threads, 1))
+    return option._replace(single=single, full=max(option.full, single))
 
-    def affords(self, batch: int, rate: float) -> bool:
-        """Whether there is time for a measurement of batches, where one run answers `rate` images/s."""
-        run = batch / rate
-        return self.seconds + run + max(_SLICE, min(_LEAST * run, self._budget * _SHARE + run)) < self._budget
 
-    def option(self, predictor: Predictor, runs: int, threads: int) -> _Option:
-        """Measure a number of threads, with so many runs at the same time, and with one."""
-        single = self.rate(predictor, 1, threads, 1)
-        full = single if runs == 1 else self.rate(predictor, runs, threads, 1)
-        return _Option(predictor, runs, threads, full, single) if full > single else _Option(predictor, 1, threads, single, single)
+def _batch(bench: Bench, option: _Option, limit: int, *, crowds: bool) -> tuple[int, int]:
+    """Double the images of a batch until that loses something; return how many it should have, and the depth for that.
 
-    def again(self, option: _Option) -> _Option:
-        """Look again at one run at a time, and return the better: the kernel may have had its threads share a CPU all the while."""
-        single = max(option.single, self.rate(option.predictor, 1, option.threads, 1))
-        return option._replace(single=single, full=max(option.full, single))
-
-    def batch(self, option: _Option, limit: int, *, crowds: bool) -> tuple[int, int]:
-        """Double the images of a batch until that loses something; return how many it should have, and the depth for that.
-
-        Those are the fewest with which nearly as many are served as can be. Where that is one, `crowds` get larger ones.
-        """
-        batch, served = 1, {1: _served(option.full, option.runs, 1)}
-        while 2 * batch <= limit and self.affords(2 * batch, option.full / option.runs):
+    Those are the fewest with which nearly as many are served as can be. Where that is one, `crowds` get larger ones.
+    """
+    served = {1: _served(option.full, option.runs, 1)}
+    for _ in range(_PASSES):
+        batch = 1
+        while 2 * batch <= limit and bench.affords(2 * batch, option.full / option.runs):
             batch *= 2
-            served[batch] = _served(self.rate(option.predictor, option.runs, option.threads, batch), option.runs, batch)
+            if batch not in served or bench.quick(option.runs, option.threads, batch):
+                served[batch] = _served(bench.rate(option.predictor, option.runs, option.threads, batch), option.runs, batch)
             if served[batch] < served[batch // 2] * (1 - _LOSS):
                 break
-        few = min(size for size, rate in served.items() if rate * (1 + _WORTH) >= max(served.values()))
-        many = _for_crowds(served, min(limit, _PATIENCE * option.full / option.runs)) if crowds and few == 1 else few
-        return many, _DEPTH if many > few else 1
-
-    def rate(self, predictor: Predictor, runs: int, threads: int, batch: int) -> float:
-        """Measure images/s, by how long a run takes in the median; raise `Disturbed`."""
-        images = predictor.blank(batch)
-        beside = [AsideThread(idle=False) for _ in range(runs)]  # who asks meanwhile comes first
-        seats = [Seat(number, runs if threads == 1 else 0) for number in range(runs)]  # as workers have
-        took: list[list[float]] = [[] for _ in beside]
-
-        def warm(seat: Seat, times: list[float]) -> None:
-            seat.take()
-            predictor.infer(images)
-
-        def some(seat: Seat, times: list[float]) -> None:
-            begin = last = time.perf_counter()
-            while last - begin < _SLICE:
-                predictor.infer(images)
-                now = time.perf_counter()
-                times.append(now - last)
-                last = now
-
-        def all_do(what: Callable[[Seat, list[float]], None]) -> None:
-            with self._turn(), self.spending():
-                for done in [thread.call(partial(what, seat, times)) for thread, seat, times in zip(beside, seats, took, strict=True)]:
-                    done.result()
-            if self._disturbed():
-                raise Disturbed
-
-        try:
-            all_do(warm)  # the first runs of a shape that go on beside each other allocate, each for itself
-            start = self.seconds
-            while len(took[0]) < _LEAST and self.seconds - start < self._budget * _SHARE:
-                all_do(some)
-        finally:
-            for thread in beside:
-                thread.end()
-        total = sum(batch / statistics.median(times) for times in took)
-        self.trials.append(Trial(runs, threads, batch, round(total, 1)))
-        return total
+    few = min(size for size, rate in served.items() if rate * (1 + _WORTH) >= max(served.values()))
+    many = _for_crowds(served, min(limit, _PATIENCE * option.full / option.runs)) if crowds and few == 1 else few
+    return many, _DEPTH if many > few else 1

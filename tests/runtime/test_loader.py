@@ -13,9 +13,9 @@ import pytest
 from exportweb import Store
 from exportweb import artifact as artifact_files
 from exportweb.runtime import ServedModel
+from exportweb.runtime.bench import Bench
 from exportweb.runtime.jobs import Live
 from exportweb.runtime.loader import Loader
-from exportweb.runtime.tuner import Trial, _Bench
 from exportweb.runtime.workers import Workers
 from serving import Artifacts
 
@@ -24,11 +24,10 @@ from serving import Artifacts
 def quicker_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine where a run with more threads is over sooner, and runs of one thread each answer more."""
 
-    def rate(self: _Bench, predictor: Any, runs: int, threads: int, batch: int) -> float:
-        self.trials.append(Trial(runs, threads, batch, 1000.0 * runs * threads**0.8))
-        return self.trials[-1].rate
+    def time_runs(self: Bench, predictor: Any, runs: int, threads: int, batch: int) -> list[list[float]]:
+        return [[batch / (1000.0 * threads**0.8)]] * runs
 
-    monkeypatch.setattr(_Bench, "rate", rate)
+    monkeypatch.setattr(Bench, "time_runs", time_runs)
 
 
 @pytest.mark.usefixtures("quicker_alone")
