@@ -68,6 +68,8 @@ def resize_window(image: Image.Image, size: Size, window: tuple[int, int, int, i
     # A box of whole pixels at its own size is a crop; Image.crop would check Pillow's own pixel limit.
     image = image.resize((source_width, last - first), Resampling.NEAREST, (0, first, source_width, last))
     image = _horizontal(image, width, left, right, resample)
+    if down:  # it is exact from any row on
+        return image.resize((kept_width, kept_height), resample, (0, down[0] - first, kept_width, down[1] - first))
     image = image.crop((0, -first, kept_width, source_height - first))  # rows that nobody reaches come back as zeros
     return _vertical(image, height, top, bottom, resample)
 
