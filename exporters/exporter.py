@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, BinaryIO
 
@@ -12,7 +13,6 @@ import torch
 from torch import nn
 
 from exportweb import artifact
-from exportweb.atomic import write_synced
 from exportweb.card import Card, Precision, Source
 from exportweb.errors import ExportError
 from exportweb.exporters import frameworks, golden, half, proof, provenance
@@ -96,7 +96,7 @@ class Graph(Traced):
 
         try:
             expected = beside(self._beside.compute(self._eager, snapshot))  # what takes longest, as a rule
-            written = beside(self._beside.call(write_synced, file, self.template.fill(snapshot.tensors)))
+            written = beside(self._beside.call(_write, file, self.template.fill(snapshot.tensors)))
             finite = beside(self._beside.call(self._require_finite, snapshot))
             got = self.answer(snapshot, self.sample)
             digest = artifact.digest(self.template.fill(snapshot.tensors))
@@ -256,6 +256,13 @@ class Exporter:
         if self.labels is not None:
             log.warning("exportweb: the model now has %d classes, but %d labels were given; numbering them", classes, len(self.labels))
         return tuple(f"class_{i}" for i in range(classes))
+
+
+def _write(file: BinaryIO, chunks: Iterable[bytes | memoryview]) -> None:
+    """Write to a file on disk, and sync it."""
+    file.writelines(chunks)
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def default_name(model: nn.Module) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 PART = ".part"
 _STRIDE = 8 << 20  # bytes that the disk is told of at a time
@@ -20,7 +21,7 @@ def replace_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """
     part = path.with_name(f".{path.name}{PART}")
     try:
-        with part.open("wb") as file:
+        with io.BufferedWriter(_Early(part, "wb")) as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
@@ -35,28 +36,27 @@ def replace_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
         os.close(folder)
 
 
-def write_synced(file: BinaryIO, chunks: Iterable[bytes | memoryview]) -> None:
-    """Write bytes to a file on disk, from its position on, and sync it.
-
-    The disk begins with the first bytes, not when the last are there: it writes while the others are copied into the system's memory.
+class _Early(io.FileIO):
+    """A file, written from beginning to end, with which the disk begins at once, not when all is there to be synced: it writes while the
+    rest is still being copied into the system's memory.
     """
-    begin = end = file.tell()
-    for chunk in chunks:
-        for at in range(0, len(chunk), _STRIDE):
-            end += file.write(memoryview(chunk)[at : at + _STRIDE])
-            if end - begin >= _STRIDE:
-                file.flush()
-                _begin_to_write(file, begin, end)
-                begin = end
-    file.flush()
-    os.fsync(file.fileno())
 
+    _begun = _end = 0
 
-def _begin_to_write(file: BinaryIO, begin: int, end: int) -> None:
-    """Have the system write a part of a file to the disk, where it (Linux) can be told to, without waiting for it.
+    def write(self, data: Any) -> int:
+        """Write some of the bytes, 8 MB at most; return how many."""
+        written: int = super().write(memoryview(data).cast("B")[:_STRIDE])
+        self._end += written
+        if self._end - self._begun >= _STRIDE:
+            self._begin()
+        return written
 
-    Advice that it may forget a part makes Linux write it at once; what is being written is kept, so who reads it next finds it in memory.
-    """
-    if hasattr(os, "posix_fadvise"):
-        with contextlib.suppress(OSError):  # advice is not worth failing for
-            os.posix_fadvise(file.fileno(), begin, end - begin, os.POSIX_FADV_DONTNEED)
+    def _begin(self) -> None:
+        """Have the system write what is new to the disk, where it (Linux) can be told to, without waiting for it.
+
+        Linux does it at once on advice that it may forget a part; what is being written is kept, so who reads it next finds it in memory.
+        """
+        if hasattr(os, "posix_fadvise"):
+            with contextlib.suppress(OSError):  # advice is not worth failing for
+                os.posix_fadvise(self.fileno(), self._begun, self._end - self._begun, os.POSIX_FADV_DONTNEED)
+        self._begun = self._end
