@@ -70,10 +70,10 @@ class Bench:
         """Return what was measured."""
         return tuple(Trial(*setting, round(rate, 1)) for setting, rate in self.rates.items())
 
-    def quick(self, runs: int, threads: int, batch: int) -> bool:
-        """Whether what was measured can be measured again at little cost."""
+    def quick(self, runs: int, threads: int, batch: int, *, share: float = 1.0) -> bool:
+        """Whether what was measured can be measured again at little cost, and before more than a share of the budget is spent."""
         run = runs * batch / self.rates[Setting(runs, threads, batch)]
-        return run <= _SLICE and self.affords(batch, batch / run)
+        return run <= _SLICE and self.seconds < share * self._budget and self.affords(batch, batch / run)
 
     def rate(self, predictor: Predictor, runs: int, threads: int, batch: int) -> float:
         """Measure images/s, by how long a run takes that is slower than a third of them, whenever they were; raise `Disturbed`."""

@@ -136,7 +136,9 @@ class Tuner:
                     loaded = load(count)
                 options.append(_measure(bench, loaded, self._cpus // count, count))
         for _ in range(1, _PASSES):
-            options = [_measure(bench, *option[:3]) if bench.quick(option.runs, option.threads, 1) else option for option in options]
+            for i, option in enumerate(options):  # of many CPUs there are many, and the rest of the budget is for batches
+                if bench.quick(option.runs, option.threads, 1, share=0.5):
+                    options[i] = _measure(bench, *option[:3])
         shared = self._shared()
         best, alone = _best(options, shared=shared)
         if alone is best and len(options) > 1 and best.single * _SLOW < 1 and bench.affords(1, best.single):

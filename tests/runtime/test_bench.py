@@ -77,6 +77,8 @@ def test_only_what_is_quick_is_worth_measuring_again(seconds: float, quick: bool
     bench = Bench(10, lambda: False, contextlib.nullcontext)
     bench.rate(Sleeper(seconds), 1, 1, 1)  # type: ignore[arg-type]
     assert bench.quick(1, 1, 1) is quick
+    bench.seconds = 5.0
+    assert not bench.quick(1, 1, 1, share=0.5), "that share of the budget is spent"
     bench.seconds = 9.99
     assert not bench.quick(1, 1, 1), "there is no budget left for it"
 

@@ -198,6 +198,13 @@ def test_quick_models_are_measured_in_turn_lest_the_machine_was_elsewhere_for_a_
     assert all(trial.rate == pytest.approx(trial.runs * trial.batch / (0.010 + 0.001 * trial.batch), rel=0.01) for trial in tuning.trials)
 
 
+def test_many_cpus_leave_time_for_batches() -> None:
+    """There are seven numbers of threads to try on 64 of them, most of them alone and beside each other."""
+    tuning = tune(Tuner(cpus=64), Machine(lambda threads, batch: 0.010 + 0.001 * batch))
+    assert tuning is not None
+    assert (tuning.runs, tuning.threads, tuning.batch) == (64, 1, 16)
+
+
 def test_a_slow_model_is_measured_once() -> None:
     tried: list[tuple[int, int]] = []
     machine = Machine(lambda threads, batch: tried.append((threads, batch)) or 0.2 * batch / threads**0.7)
