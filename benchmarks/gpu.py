@@ -41,6 +41,7 @@ from swap import measure, publish, two_versions
 
 PARTS = ["rate", "memory", "swap"]
 SIZES = (8, 16, 32, 64, 128)
+CLIENTS = 240  # at most: 256 requests may wait
 ROUNDS, SECONDS = 3, 1.0
 SETTLED = 20  # swaps after which memory should not grow any more
 Run = Callable[[dict[str, Any]], object]
@@ -91,20 +92,21 @@ def throughput(path: Path, device: str, folder: Path, name: str) -> list[str]:
     image = body.read_bytes()
     server = launch(path, device=device)
     url = f"{server.url}/predict"
-    wrk(url, body, 4 * size, seconds=3)  # by then helpers have been missed, and are there
+    clients = min(4 * size, CLIENTS)
+    wrk(url, body, clients, seconds=3)  # by then fronts have been missed, and are there
     shares: dict[str, list[float]] = {"session": [], "server": [], "single": []}
     for _ in range(ROUNDS):
         most = rate(limit, batches[size], threads)
         shares["session"].append(rate(predictor.session.run, batches[min(size, MAX_BATCH_GPU)], 2) / most)
-        shares["server"].append(wrk(url, body, 4 * size, seconds=2)[0] / most)
+        shares["server"].append(wrk(url, body, clients, seconds=2)[0] / most)
         shares["single"].append(wrk(url, body, 1, seconds=2)[1] / call(predictor, image))
     runtime = json.loads(read(f"{server.url}/model"))["runtime"]
     server.close()
     medians = {key: statistics.median(values) for key, values in shares.items()}
     cells = [f"{tried[size, threads]:.0f}", f"{size} x {threads}", f"**{medians['session']:.2f}**"]
-    helped = f"{runtime['workers']} and {runtime['helpers']}"
+    threads_and_fronts = f"{runtime['workers']} and {runtime['fronts']}"
     recorded = "yes" if getattr(predictor.session, "recorded", False) else "no"
-    return [name, *cells, recorded, helped, f"**{medians['server']:.2f}**", f"**{medians['single']:.2f}x**"]
+    return [name, *cells, recorded, threads_and_fronts, f"**{medians['server']:.2f}**", f"**{medians['single']:.2f}x**"]
 
 
 def call(predictor: Predictor, image: bytes) -> float:
@@ -173,7 +175,7 @@ def main() -> None:
         folder = Path(folder_name)
         versions = two_versions(model, folder)
         if "rate" in parts:
-            header = ["model", "limit, images/s", "batch x threads", "session / limit", "CUDA graphs", "threads and helpers"]
+            header = ["model", "limit, images/s", "batch x threads", "session / limit", "CUDA graphs", "threads and fronts"]
             header += ["server / limit", "p50 of one client / a call"]
             rows = [throughput(versions[0], options.device, folder, model)]
             show("Serving on a GPU", header, rows)

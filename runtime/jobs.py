@@ -76,10 +76,26 @@ class Live:
         self._predictor = None
 
 
+class Handed(NamedTuple):
+    """An image that was prepared elsewhere, as bytes describe (see `runtime.preparation`), and had waited there for some seconds."""
+
+    preparation: bytes
+    prepared: Prepared
+    waited: float
+
+
+class OtherPreparation(Exception):
+    """An image was prepared for another version; `wanted` describes how this one's are, None if they can't be elsewhere."""
+
+    def __init__(self, wanted: bytes | None) -> None:
+        super().__init__(wanted)
+        self.wanted = wanted
+
+
 class Job:
     """One image on its way: made by `Lane.submit`, ended by a call of `done`, or by `cancel`."""
 
-    __slots__ = ("cancelled", "data", "done", "live", "params", "prepared", "queue", "since", "size", "withdraw")
+    __slots__ = ("arrived", "cancelled", "data", "done", "live", "params", "prepared", "queue", "since", "size", "withdraw")
 
     def __init__(self, data: bytes, params: Any, done: Callable[[Answer | Exception], None], withdraw: Callable[[Job], None]) -> None:
         self.withdraw = withdraw
@@ -90,7 +106,7 @@ class Job:
         self.live: Live | None = None
         self.prepared: Prepared | None = None
         self.cancelled = False
-        self.since = time.perf_counter()  # when it began to wait where it is now
+        self.arrived = self.since = time.perf_counter()  # and when it began to wait where it is now
         self.queue = 0.0
 
     def cancel(self) -> None:

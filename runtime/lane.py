@@ -1,12 +1,13 @@
 """A lane: what waits for one model, the versions that it has loaded, and what can be done for it next.
 
 There are two queues: images to prepare (decode, resize) and prepared ones, ready to run. An image belongs to the version that is current
-when its preparation begins, or to the one that its request names; a batch holds one version only.
+when its preparation begins, or to the one that its request names; one that comes prepared, to the one that is current then. A batch holds
+one version only.
 
-Which queue goes first depends on where runs happen. On a GPU, a run that can start does, and takes all that is ready: what it
-finds when it is over is the next batch. On the CPU, runs and preparation compete for the same cores, so nothing is lost by preparing
-what waits until a batch is full, and a small model gains much by that. A big one gains little: its batches are large only of a crowd, which
-waits anyway (`Plan.depth`).
+Which queue goes first depends on where runs happen. On a GPU, a run that can start does, and takes all that is ready: what it finds when it
+is over is the next batch, which is begun before that if it is large. On the CPU, runs and preparation compete for the same cores, so
+nothing is lost by preparing what waits until a batch is full, and a small model gains much by that. A big one gains little: its batches are
+large only of a crowd, which waits anyway (`Plan.depth`). What has waited longer than all that is ready is prepared first anyway.
 """
 
 from __future__ import annotations
@@ -15,12 +16,12 @@ import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from exportweb.errors import NotFound, Overloaded
-from exportweb.runtime.jobs import Answer, Batch, Job, Live, Plan
+from exportweb.runtime.jobs import Answer, Batch, Handed, Job, Live, OtherPreparation, Plan
 from exportweb.runtime.pace import Pace
 from exportweb.runtime.room import Room
 
@@ -73,11 +74,20 @@ class Lane:
             raise self._not_loaded(version)
         return live
 
-    def submit(self, data: bytes, params: Any, done: Callable[[Answer | Exception], None], *, live: Live | None = None) -> Job:
-        """Queue an image, for the version that is current when its turn comes, or for this one.
+    def submit(
+        self,
+        data: bytes,
+        params: Any,
+        done: Callable[[Answer | Exception], None],
+        *,
+        live: Live | None = None,
+        handed: Handed | None = None,
+    ) -> Job:
+        """Queue an image, for the version that is current when its turn comes, or for this one; or one that is `handed` over prepared.
 
         `done` is called with its answer, or with what went wrong, in a thread of the pool. Never blocks. Raises `Overloaded` if the
-        queue is full, no version is loaded, or the lane is closing, `NotFound` if the version isn't loaded any more.
+        queue is full, no version is loaded, or the lane is closing, `NotFound` if the version isn't loaded any more, `OtherPreparation`
+        if an image was prepared for another one.
         """
         job = Job(data, params, done, self._withdraw)
         with self._lock:
@@ -87,14 +97,21 @@ class Lane:
                 raise Overloaded("No version is loaded yet; ask again in a moment.", retry_after=2)
             seconds = self.retry_after(1, job.size)
             if seconds:
-                waiting = len(self._raw) + len(self._ready)
-                raise Overloaded(f"The queue is full ({waiting} images wait); ask again in {seconds} s.", retry_after=seconds)
+                raise Overloaded(f"The queue is full ({self.waiting} images wait); ask again in {seconds} s.", retry_after=seconds)
+            if live is not None and live.retired:
+                raise self._not_loaded(live.version)
+            if handed is not None:
+                live = live or self._current
+                if live.predictor.preparation != handed.preparation:
+                    raise OtherPreparation(live.predictor.preparation)
+                job.prepared, job.queue = handed.prepared, handed.waited
             if live is not None:
-                if live.retired:
-                    raise self._not_loaded(live.version)
                 self._bind(job, live)
-            self._raw.append(job)
-            self._bytes += job.size
+            if handed is not None:
+                self._ready.append(job)
+            else:
+                self._raw.append(job)
+                self._bytes += job.size
             if not self._unfinished:
                 self._workers.enter(self)
             self._unfinished += 1
@@ -102,17 +119,30 @@ class Lane:
         return job
 
     @property
+    def waiting(self) -> int:
+        """How many jobs wait. Takes no lock: who asks before a request is read can do with an answer that is a moment old."""
+        return len(self._raw) + len(self._ready)
+
+    @property
+    def room(self) -> tuple[int, int]:
+        """How many more jobs the queue has room for, and after how many seconds to ask again where there is none. Takes no lock, either."""
+        waiting, rate = self.waiting, self._pace.rate
+        return max(0, math.ceil(self._room.most(rate) - waiting)), max(1, math.ceil(waiting / rate))
+
+    def refused(self) -> None:
+        """Know that a request was refused elsewhere for want of room."""
+        self._room.refused()
+
+    @property
     def full(self) -> bool:
         """Whether the queue has no room for a job. Takes no lock, either."""
-        return len(self._raw) + len(self._ready) >= self._room.most(self._pace.rate)
+        return self.waiting >= self._room.most(self._pace.rate)
 
     def retry_after(self, count: int, size: int) -> int:
         """Return 0 if the queue has room for so many jobs with bodies of `size` bytes together, or else after how many seconds it may: then
-        the last of them is refused.
-
-        Takes no lock: who asks before a request is read can do with an answer that is a moment old.
+        the last of them is refused. Takes no lock, either.
         """
-        before, rate = len(self._raw) + len(self._ready) + count - 1, self._pace.rate
+        before, rate = self.waiting + count - 1, self._pace.rate
         if not before or (before < self._room.most(rate) and self._bytes + size <= self._max_bytes):
             return 0
         self._room.refused()
@@ -145,7 +175,7 @@ class Lane:
     def stats(self) -> dict[str, int]:
         """Return how many jobs wait (`queue`, of `queue_bytes`), and how many are being prepared or run (`in_flight`)."""
         with self._lock:
-            queue = len(self._raw) + len(self._ready)
+            queue = self.waiting
             return {"queue": queue, "in_flight": self._unfinished - queue, "queue_bytes": self._bytes}
 
     def disturbance(self) -> Callable[[], bool]:
@@ -188,18 +218,19 @@ class Lane:
         """Whether there is anything to do. The lock is held."""
         return self._can_run() or self._can_prepare()
 
-    def next(self, most: int = 1) -> list[Job] | Batch | None:
-        """Take the next jobs to prepare, `most` of one version at most, or the next batch to run. The lock is held."""
-        if self._can_run() and not (self._can_prepare() and self._ready_first().prepare_first and not self._full()):
+    def next(self) -> Job | Batch | None:
+        """Take the next job to prepare, or the next batch to run. The lock is held."""
+        if self._can_run() and not (self._can_prepare() and self._prepares_first()):
             return self._take_batch()
-        return self._take_raw(most) if self._can_prepare() else None
+        return self._take_raw() if self._can_prepare() else None
 
-    def prepared(self, jobs: Sequence[Job], count: int, seconds: float) -> None:
-        """Count the end of so many preparations; put the jobs of which something came among the ready ones. The lock is held."""
-        self._preparing -= count
-        self._preparation = seconds / count
+    def prepared(self, job: Job | None, seconds: float) -> None:
+        """Count the end of a preparation; put its job, if something came of it, among the ready ones. The lock is held."""
+        self._preparing -= 1
+        self._preparation = seconds
         self.used += seconds
-        self._ready.extend(jobs)
+        if job is not None:
+            self._ready.append(job)
 
     def ran(self, seconds: float, jobs: int, *, alone: bool) -> None:
         """Count the end of a run of so many jobs. The lock is held."""
@@ -237,32 +268,33 @@ class Lane:
     # -- what can be done --------------------------------------------------------------------------------------------
 
     def _can_run(self) -> bool:
-        return bool(self._ready) and self._running < self._ready_first().max_runs
+        """Whether a run can start. On a GPU, one beside another would wait for that, so it begins only if it is large: more may come."""
+        if not self._ready or not self._running:
+            return bool(self._ready)
+        plan = self._ready_first()
+        return self._running < plan.max_runs and (plan.prepare_first or 2 * len(self._ready) >= plan.max_batch)
 
     def _can_prepare(self) -> bool:
-        """Whether an image waits, and not so many are ready already that a swap would find a long tail."""
+        """Whether an image waits, and not so many are ready that a swap would find a long tail; or it has waited longer than those."""
         if not self._raw or self._current is None:
             return False
         plan = self._current.plan
-        return len(self._ready) + self._preparing < (plan.max_runs + 1) * max(plan.max_batch, self._workers.count)
+        return self._overtaken() or len(self._ready) + self._preparing < (plan.max_runs + 1) * max(plan.max_batch, self._workers.count)
 
-    def _full(self) -> bool:
-        return len(self._ready) >= self._ready_first().max_batch
+    def _overtaken(self) -> bool:
+        """Whether what is ready came, prepared, after an image that waits."""
+        return bool(self._ready) and self._raw[0].arrived < self._ready[0].arrived
+
+    def _prepares_first(self) -> bool:
+        """Whether preparing goes before running, where both can be done."""
+        return self._overtaken() or (self._ready_first().prepare_first and len(self._ready) < self._ready_first().max_batch)
 
     def _ready_first(self) -> Plan:
         live = self._ready[0].live
         assert live is not None
         return live.plan
 
-    def _take_raw(self, most: int) -> list[Job]:
-        """Take the next images to prepare: one, or, for who may take more, a worker's share of those that wait, of one version."""
-        share = min(most, -(-len(self._raw) // self._workers.count))
-        jobs = [self._take_job()]
-        while len(jobs) < share and self._can_prepare() and (self._raw[0].live or self._current) is jobs[0].live:
-            jobs.append(self._take_job())
-        return jobs
-
-    def _take_job(self) -> Job:
+    def _take_raw(self) -> Job:
         """Take the next image, and bind it to the current version if it isn't bound yet."""
         job = self._raw.popleft()
         self._bytes -= job.size

@@ -9,7 +9,7 @@ from exportweb.card import Card
 from exportweb.errors import Overloaded
 from exportweb.runtime.builder import Builder
 from exportweb.runtime.history import Event, History, Listeners, VersionInfo
-from exportweb.runtime.jobs import Answer, Job
+from exportweb.runtime.jobs import Answer, Handed, Job
 from exportweb.runtime.loader import Loader
 from exportweb.runtime.predictor import MAX_PIXELS, Predictor
 from exportweb.runtime.preparation import Decode
@@ -91,23 +91,39 @@ class ServedModel:
         done: Callable[[Answer | Exception], None],
         *,
         version: int | None = None,
+        handed: Handed | None = None,
     ) -> Job:
-        """Ask the newest version, or a loaded one by its number, for a prediction.
+        """Ask the newest version, or a loaded one by its number, for a prediction: about `data`, or an image that is `handed`
+        over prepared.
 
         `done` is called in a worker's thread with the answer, or with what went wrong. Never blocks. The job that is returned can be
         cancelled. Raises `Overloaded` if the queue is full or nothing is loaded, `NotFound` if the version isn't loaded, `BadParameter`
-        for parameters that the task doesn't know.
+        for parameters that the task doesn't know, `OtherPreparation` for an image that was prepared for another version.
         """
         live = None if version is None else self._lane.find(version)
         predictor = self.predictor if live is None else live.loaded
         if predictor is None:
             raise Overloaded("No version is loaded yet; ask again in a moment.", retry_after=2)
-        return self._lane.submit(data, predictor.task.params(params), done, live=live)
+        return self._lane.submit(data, predictor.task.params(params), done, live=live, handed=handed)
 
     @property
     def full(self) -> bool:
         """Whether `submit` would refuse any more now."""
         return self._lane.full
+
+    @property
+    def max_pixels(self) -> int:
+        """The pixels of the largest image that is answered."""
+        return self._lane.max_pixels
+
+    @property
+    def room(self) -> tuple[int, int]:
+        """How many more requests `submit` would take now, and after how many seconds to ask again where that is none."""
+        return self._lane.room
+
+    def refused(self) -> None:
+        """Know that a request was refused elsewhere because there was no room for it."""
+        self._lane.refused()
 
     def retry_after(self, count: int, size: int) -> int:
         """Return 0 if `submit` would take so many bodies of `size` bytes together now, or else after how many seconds it may."""
@@ -152,12 +168,11 @@ class ServedModel:
         return None if live is None else live.plan.tuning
 
     def stats(self) -> dict[str, int]:
-        """Return the queue's length, jobs in flight, workers, their helpers, and how the running version is run; counts since the start."""
+        """Return the queue's length, jobs in flight, workers, and how the running version is run; counts since the start."""
         live, predictor = self._lane.current, self.predictor
         return {
             **self._lane.stats(),
             "workers": self._workers.count,
-            "helpers": self._workers.helpers,
             "threads": 0 if predictor is None else predictor.session.threads,
             "max_batch": 0 if live is None else live.plan.max_batch,
             "max_runs": 0 if live is None else live.plan.max_runs,

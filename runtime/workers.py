@@ -18,11 +18,9 @@ from collections.abc import Iterator, Sequence
 
 from exportweb.errors import ExportwebError, RequestError
 from exportweb.runtime.cpus import usable_cpus
-from exportweb.runtime.helper import Helper
 from exportweb.runtime.jobs import Answer, Batch, Job, Live
 from exportweb.runtime.lane import Lane, closing
 from exportweb.runtime.predictor import MAX_PIXELS
-from exportweb.runtime.preparer import Preparer
 from exportweb.runtime.reader import Row
 from exportweb.runtime.seat import Seat
 from exportweb.runtime.sleepers import Sleepers
@@ -37,22 +35,15 @@ _MOMENT = 0.001
 who makes the next."""
 
 
-_CROWD = 2
-"""Busy threads that get along without helpers: they seldom wait for each other."""
-
-
 class Workers:
     """`count` threads (0: as many as there are usable CPUs) that models share. They end when the last model has left.
-
-    The first `helpers` of them have a process each that prepares images for them when many are busy (see `runtime.helper`).
 
     >>> workers = Workers()  # doctest: +SKIP
     >>> models = [ServedModel(path, workers=workers) for path in ("runs/cats", "runs/dogs")]  # doctest: +SKIP
     """
 
-    def __init__(self, count: int = 0, *, helpers: int = 0) -> None:
+    def __init__(self, count: int = 0) -> None:
         self.count = count or usable_cpus()
-        self._helpers = [Helper() for _ in range(min(helpers, self.count) if Helper.possible() else 0)]
         self.lock = threading.Lock()
         self._sleepers = Sleepers(self.lock)
         self._lanes: list[Lane] = []
@@ -76,11 +67,6 @@ class Workers:
         with self.lock:
             self._lanes.append(lane)
         return lane
-
-    @property
-    def helpers(self) -> int:
-        """How many processes prepare images beside the threads now: none, until they are missed."""
-        return sum(helper.ready for helper in self._helpers)
 
     @property
     def shared(self) -> bool:
@@ -141,10 +127,9 @@ class Workers:
 
     def _loop(self, number: int) -> None:
         seat = Seat(number, self.count)
-        preparer = Preparer(self._helpers[number] if number < len(self._helpers) else None)
-        while (taken := self._take(seat, preparer.most())) is not None:
+        while (taken := self._take(seat)) is not None:
             lane, work = taken
-            live = work.live if isinstance(work, Batch) else work[0].live
+            live = work.live
             # Not a thread whose runs may have threads of their own, which PyTorch starts when the first one needs them.
             if self._idle == 0 and live is not None and live.plan.max_runs >= self.count:
                 seat.take()
@@ -153,15 +138,14 @@ class Workers:
             if isinstance(work, Batch):
                 self._run(lane, work)
             else:
-                self._prepare(lane, work, preparer)
+                self._prepare(lane, work)
             del taken, lane, work, live  # a thread that sleeps holds on to nothing
-        preparer.close()
 
-    def _take(self, seat: Seat, most: int) -> tuple[Lane, list[Job] | Batch] | None:
+    def _take(self, seat: Seat) -> tuple[Lane, Job | Batch] | None:
         """Wait for something to do; None when the pool has stopped."""
         with self.lock:
             while not self._stopped:
-                taken = None if self._turns else self._next(most)
+                taken = None if self._turns else self._next()
                 if taken is not None:
                     self.taken += 1
                     if self._idle and any(lane.has_work() for lane in self._lanes):
@@ -174,40 +158,37 @@ class Workers:
                 self._idle -= 1
         return None
 
-    def _next(self, most: int = 1) -> tuple[Lane, list[Job] | Batch] | None:
+    def _next(self) -> tuple[Lane, Job | Batch] | None:
         """Take something from the lane that has had the fewest seconds. The lock is held."""
         for lane in self._lanes if len(self._lanes) == 1 else sorted(self._lanes, key=Lane.due):
-            work = lane.next(most)
+            work = lane.next()
             if work is not None:
                 self._clock = lane.used
                 return lane, work
         return None
 
-    def _prepare(self, lane: Lane, jobs: list[Job], preparer: Preparer) -> None:
-        """Decode and resize images, and put them among the ready ones."""
+    def _prepare(self, lane: Lane, job: Job) -> None:
+        """Decode and resize an image, and put it among the ready ones."""
         start = time.perf_counter()
-        for job in jobs:
-            job.queue = start - job.since
-        wanted = [job for job in jobs if not job.cancelled]
-        found = preparer.prepare(wanted, max_pixels=lane.max_pixels, crowded=self.count - self._idle > _CROWD)
-        end = time.perf_counter()
-        failed: list[tuple[Job, Exception]] = []
-        for job, result in zip(wanted, found, strict=True):
-            job.data, job.since = b"", end
-            if isinstance(result, Exception):
-                failed.append((job, bare(result)))
-            else:
-                job.prepared = result
+        job.queue = start - job.since
+        error: Exception | None = None
+        if not job.cancelled:
+            assert job.live is not None
+            try:
+                job.prepared = job.live.predictor.prepare(job.data, max_pixels=lane.max_pixels)
+            except Exception as failure:  # whatever an image does, it costs only its own request
+                error = bare(failure)
+        job.data, job.since = b"", time.perf_counter()
         with self.lock:
-            if lane.closed:
-                failed += [(job, closing()) for job in wanted if job.prepared is not None]
-            ready = [] if lane.closed else [job for job in wanted if job.prepared is not None and not job.cancelled]
-            lane.prepared(ready, len(jobs), end - start)  # this thread looks next, so nobody needs to be woken
-        for job, error in failed:
+            ready = job.prepared is not None and not job.cancelled
+            if ready and lane.closed:
+                ready, error = False, closing()
+            lane.prepared(job if ready else None, job.since - start)  # this thread looks next, so nobody needs to be woken
+        if error is not None:
             job.deliver(error)
-        if len(ready) < len(jobs):
+        if not ready:
             with self.lock:
-                lane.ended([job for job in jobs if job not in ready])
+                lane.ended([job])
 
     def _run(self, lane: Lane, batch: Batch) -> None:
         """Run one batch and deliver its answers."""

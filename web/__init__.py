@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from exportweb.web.app import create_app
+from exportweb.web.fronts import suitable
 from exportweb.web.server import run
 
-__all__ = ["create_app", "run"]
+__all__ = ["create_app", "run", "suitable"]

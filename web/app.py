@@ -19,7 +19,7 @@ from starlette.routing import BaseRoute, Mount, Route, Router
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from exportweb.errors import ExportwebError, RequestError
+from exportweb.errors import ExportwebError
 from exportweb.runtime import ServedModel
 from exportweb.web.body import Inbox
 from exportweb.web.events import Events
@@ -29,7 +29,7 @@ from exportweb.web.metrics import Metrics
 from exportweb.web.models import ByName, Endpoint, Models, WhichOne
 from exportweb.web.openapi import describe
 from exportweb.web.predict import Predict
-from exportweb.web.responses import JSONResponse, http_error, model_error, request_error
+from exportweb.web.responses import JSONResponse, failed, http_error
 
 STATIC = Path(__file__).with_name("static")
 MAX_UPLOAD = 20_000_000  # bytes
@@ -54,6 +54,7 @@ def create_app(
     (or ``"*"``) whose pages may ask.
     `app.state.events` are the event hubs: close them before the server waits for its connections to end. `app.state.refusal` says of a
     path and a size in bytes whether such a request would only be refused, `app.state.full` whether all would be (see `Connections`).
+    `app.state.paths` says which model is asked by which path, `app.state.metrics` counts, and `app.state.fronts` may be set.
     """
     server, metrics, static = Models(models), Metrics(models), _Static(directory=STATIC)
     inbox = Inbox(max_upload=max_upload, max_held=max_held, timeout=body_timeout)
@@ -127,12 +128,15 @@ def create_app(
     app = Starlette(
         routes=[*routes, Mount("/static", static)],
         middleware=middleware,
-        exception_handlers={RequestError: request_error, ExportwebError: model_error, HTTPException: http_error},
+        exception_handlers={ExportwebError: failed, HTTPException: http_error},
     )
     app.router = _Router(app.router.routes, direct={path.decode(): predict for path, (_, predict) in asked.items()})
     app.state.events = list(hubs.values())
     app.state.refusal = refusal
     app.state.full = full
+    app.state.paths = {path: name for path, (name, _) in asked.items()}
+    app.state.metrics = metrics
+    app.state.fronts = ()
     return app
 
 

@@ -13,12 +13,15 @@ import asyncio
 import time
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from exportweb.web.refusal import plain, refused
 from exportweb.web.transport import Gathering
+
+if TYPE_CHECKING:
+    from exportweb.web.fronts import Fronts
 
 HEAD_TIMEOUT = 10.0  # seconds for a request's head to arrive
 HEAD_LIMIT = 65536  # bytes of a request's head
@@ -36,11 +39,12 @@ class Connections:
     """What the connections of one server share.
 
     There are at most `limit`. `refusal` is asked with each request's path and size in bytes: after how many seconds it should be made
-    again, 0 if it is welcome now; `full` says whether all queues are.
+    again, 0 if it is welcome now; `full` says whether all queues are. `fronts` may take connections.
     """
 
     def __init__(self, *, limit: int, refusal: Callable[[bytes, int], int], full: Callable[[], bool]) -> None:
         self.limit = limit
+        self.fronts: Fronts | None = None
         self.refusal = refusal
         self.full = full
         self.idle: dict[_Connection, None] = {}  # those that are owed nothing, in the order in which they became so
@@ -51,6 +55,26 @@ class Connections:
         """Take a new connection."""
         self.idle[connection] = None
         self._grew = True
+
+    def crammed(self, count: int) -> bool:
+        """Whether there are too many connections, with `count` here, even after the one that has idled for the longest has made room."""
+        elsewhere = self.fronts.connections if self.fronts is not None else 0
+        if count + elsewhere <= self.limit:
+            return False
+        if self.idle:
+            oldest = next(iter(self.idle))
+            del self.idle[oldest]
+            oldest.transport.close()
+            return False
+        return self.fronts is None or not self.fronts.spare()
+
+    def hand_over(self, connection: _Connection, data: bytes) -> bool:
+        """Give a connection to a front, if there is one for the request that these bytes begin with."""
+        request = plain(data) if self.fronts is not None else None
+        if request is None or self.fronts is None or connection.transport.get_write_buffer_size():
+            return False
+        file = connection.transport.get_extra_info("socket").fileno()
+        return self.fronts.take(file, request, data, in_flight=len(connection.tasks))
 
     def rest(self) -> None:
         """To be called with each refusal: once all that has come is dealt with, and if all queues are full then, sleep for a moment.
@@ -75,9 +99,10 @@ class Connections:
 class _Connection(HttpToolsProtocol):
     """One connection."""
 
-    def __init__(self, shared: Connections, **given: Any) -> None:
+    def __init__(self, shared: Connections, *, early: bytes = b"", **given: Any) -> None:
         super().__init__(**given)
         self._shared = shared
+        self._early = early  # what was read of it before it came here
         self._due: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._send_timer: asyncio.TimerHandle | None = None
@@ -91,14 +116,12 @@ class _Connection(HttpToolsProtocol):
         self._out = Gathering(transport, self.loop)
         super().connection_made(cast(asyncio.Transport, self._out))
         self._start_deadline()
-        if len(self.connections) > self._shared.limit:
-            if not self._shared.idle:
-                self._refuse("There are too many connections", 1, close=True)
-                return
-            oldest = next(iter(self._shared.idle))
-            del self._shared.idle[oldest]
-            oldest.transport.close()
+        if self._shared.crammed(len(self.connections)):
+            self._refuse("There are too many connections", 1, close=True)
+            return
         self._shared.add(self)
+        if self._early:
+            self.data_received(self._early)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._shared.idle.pop(self, None)
@@ -108,6 +131,8 @@ class _Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._shared.fronts is not None and self._between and not self._to_drop and data is not self._early and self._handed_over(data):
+            return
         if self._to_drop or (self._shared.crowded and self._between):
             data = self._turned_away(data)
             if not data:
@@ -160,6 +185,13 @@ class _Connection(HttpToolsProtocol):
         super().resume_writing()
         if self._send_timer is not None:
             self._send_timer.cancel()
+
+    def _handed_over(self, data: bytes) -> bool:
+        """Give the connection to a front, if one takes the request that these bytes begin with."""
+        if not self._idles() or not self._shared.hand_over(self, data):
+            return False
+        self.transport.abort()  # which ends it here alone
+        return True
 
     def _turned_away(self, data: bytes) -> bytes:
         """Refuse a request without the parser, for which most of what a crowd asks is too plain; return what comes behind it."""

@@ -37,7 +37,7 @@ class Info:
             "providers": predictor.providers,
             "threads": stats["threads"],
             "workers": stats["workers"],
-            "helpers": stats["helpers"],
+            "fronts": len(request.app.state.fronts),
             "max_batch": stats["max_batch"],
             "tuning": self._model.tuning,
             "decode": predictor.decoding,

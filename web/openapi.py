@@ -357,7 +357,7 @@ SCHEMAS: Json = {
                     "providers": {"type": "array", "items": _STRING},
                     "threads": _INTEGER,
                     "workers": _INTEGER,
-                    "helpers": {**_INTEGER, "description": "Processes that prepare images beside the workers"},
+                    "fronts": {**_INTEGER, "description": "Processes that take requests and prepare images now"},
                     "max_batch": _INTEGER,
                     "decode": {"enum": ["exact", "fast", None], "description": "How JPEGs are decoded; null for arrays"},
                     "loaded": {"type": "string", "format": "date-time"},

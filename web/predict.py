@@ -14,6 +14,7 @@ from exportweb.runtime import Answer, File, ServedModel
 from exportweb.web.body import Body, Inbox
 from exportweb.web.metrics import Answers
 from exportweb.web.payload import parse
+from exportweb.web.responses import answer_headers
 
 # Seconds after which a client is watched for having gone away; most have their answer before, and a watch, a task of its own, costs time.
 WATCH_AFTER = 0.2
@@ -55,15 +56,8 @@ class Predict:
         except ClientDisconnect:
             return
         self._answers.observe(answer)
-        kind, result = answer.result if isinstance(answer.result, File) else ("application/json", _encode(answer.result))
-        timings = ", ".join([f"{stage};dur={1000 * seconds:.2f}" for stage, seconds in answer.timings.items()])
-        headers = [
-            (b"content-type", kind.encode("ascii")),
-            (b"content-length", b"%d" % len(result)),
-            (b"cache-control", b"no-store"),
-            (b"x-model-version", b"%d" % answer.version),
-            (b"server-timing", timings.encode("ascii")),
-        ]
+        kind, result = content(answer)
+        headers = answer_headers(kind, len(result), answer.version, answer.timings)
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": result})
 
@@ -86,7 +80,7 @@ class Predict:
 
     async def _ask(self, data: bytes, params: dict[str, str], receive: Receive) -> Answer:
         """Queue a request and wait for its answer, or until its time is up or the client goes away: then nothing is computed for it."""
-        version = params.pop("version", None)
+        version = requested(params)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Answer] = loop.create_future()
 
@@ -94,7 +88,7 @@ class Predict:
             with contextlib.suppress(RuntimeError):  # the loop is closed: the server stopped, nobody waits any more
                 loop.call_soon_threadsafe(_settle, future, answer)
 
-        job = self._model.submit(data, params, done, version=None if version is None else _number(version))
+        job = self._model.submit(data, params, done, version=version)
         watch: asyncio.Task[None] | None = None
         timer: asyncio.TimerHandle
 
@@ -118,7 +112,16 @@ class Predict:
         _settle(future, TimedOut(f"There was no answer within {self._timeout:g} s; the server is too busy. Ask again later."))
 
 
-def _number(version: str) -> int:
+def content(answer: Answer) -> tuple[str, bytes]:
+    """Return an answer's media type and bytes."""
+    return answer.result if isinstance(answer.result, File) else ("application/json", _encode(answer.result))
+
+
+def requested(params: dict[str, str]) -> int | None:
+    """Take the version that a request names out of its parameters; None if it names none. Raises `BadParameter`."""
+    version = params.pop("version", None)
+    if version is None:
+        return None
     if version.isdecimal() and len(version) <= 18:
         return int(version)
     raise BadParameter(f"version={version[:40]!r} should be the number of a loaded version, such as 12; /versions lists them.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -16,14 +17,15 @@ from exportweb.web.responses import JSONResponse
 _OTHER = rb"connection:(?![ \t]*keep-alive[ \t]*\r)|content-length|expect|origin|transfer-encoding|upgrade"
 _FIELD = rb"(?!%b)[!#$%%&'*+.^_`|~0-9a-z-]+:[^\r\n\0]*\r\n" % _OTHER
 _PLAIN = re.compile(
-    rb"POST (/[^\s?]*)(?:\?\S*)? HTTP/1\.1\r\n(?i:(?:%b)*content-length:[ \t]*(\d{1,15})[ \t]*\r\n(?:%b)*)\r\n" % (_FIELD, _FIELD)
+    rb"POST (/[^\s?#]*)(?:\?([^\s#]*))? HTTP/1\.1\r\n(?i:(?:%b)*content-length:[ \t]*(\d{1,15})[ \t]*\r\n(?:%b)*)\r\n" % (_FIELD, _FIELD)
 )
 
 
 class Plain(NamedTuple):
-    """A request with a whole head and nothing special in it: its path, and where it ends, from its start in bytes, with its body."""
+    """A request with a whole head and nothing special in it: its path and query, the bytes of its body, and where that ends."""
 
     path: bytes
+    query: bytes
     body: int
     end: int
 
@@ -37,14 +39,19 @@ def plain(data: bytes) -> Plain | None:
     head = _PLAIN.match(data)
     if head is None:
         return None
-    body = int(head[2])
-    return Plain(head[1], body, head.end() + body)
+    body = int(head[3])
+    return Plain(head[1], head[2] or b"", body, head.end() + body)
 
 
 @lru_cache
 def refused(reason: str, seconds: int, *, close: bool) -> bytes:
     """Return a whole answer, head and body, that says to ask again after some seconds."""
     response = JSONResponse({"error": f"{reason}; ask again in {seconds} s."}, headers={"Retry-After": str(seconds)})
-    headers = [*response.raw_headers, *HEADERS, *([CLOSE_HEADER] if close else [])]
-    lines = [STATUS_LINE[503], *(name + b": " + value + b"\r\n" for name, value in headers), b"\r\n", response.body]
-    return b"".join(lines)
+    return written(503, response.raw_headers, bytes(response.body), close=close)
+
+
+def written(status: int, headers: Sequence[tuple[bytes, bytes]], body: bytes, *, close: bool) -> bytes:
+    """Return a whole answer as it is sent, with the headers that all answers have."""
+    last = [CLOSE_HEADER] if close else []
+    lines = [name + b": " + value + b"\r\n" for name, value in (*headers, *HEADERS, *last)]
+    return b"".join([STATUS_LINE[status], *lines, b"\r\n", body])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import anyio
 import msgspec
@@ -11,7 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from exportweb.errors import Overloaded, RequestError, TooLarge, TooSlow
+from exportweb.errors import ExportwebError, Overloaded, RequestError, TooLarge, TooSlow
 
 # Seconds for which a refused upload is still read and dropped, so that its sender sees the answer before the close.
 LINGER = 2.0
@@ -50,18 +51,44 @@ def error(message: str, *, status: int, headers: Mapping[str, str] | None = None
     return JSONResponse({"error": message}, status=status, headers=headers)
 
 
-async def request_error(request: Request, exc: Exception) -> Response:
-    """Answer a `RequestError` with the status that it carries."""
-    assert isinstance(exc, RequestError)
+class Failure(NamedTuple):
+    """What a client is told of something that went wrong; and after how many seconds it may ask again, 0 if that is up to it."""
+
+    status: int
+    message: str
+    retry_after: int = 0
+
+    def response(self) -> JSONResponse:
+        """Return it as an answer."""
+        return error(self.message, status=self.status, headers={"Retry-After": str(self.retry_after)} if self.retry_after else None)
+
+
+def failure(error: Exception) -> Failure:
+    """Return what is said of an error: a `RequestError` is the client's; why a model failed stands in the log, since it may name files."""
+    if isinstance(error, RequestError):
+        return Failure(error.status, str(error), error.retry_after if isinstance(error, Overloaded) else 0)
+    if isinstance(error, ExportwebError):
+        return Failure(500, "The model has no answer to this; the server's log says why.")
+    return Failure(500, "Internal error.")
+
+
+async def failed(request: Request, exc: Exception) -> Response:
+    """Answer for an error of ours; a body that is still on its way is waited for."""
     if isinstance(exc, TooLarge | TooSlow):
         return Refusal({"error": str(exc)}, status=exc.status, headers={"Connection": "close"})
-    retry = {"Retry-After": str(exc.retry_after)} if isinstance(exc, Overloaded) else None
-    return error(str(exc), status=exc.status, headers=retry)
+    return failure(exc).response()
 
 
-async def model_error(request: Request, exc: Exception) -> Response:
-    """Answer for a model that failed on a good request: why stands in the log, since it may name files."""
-    return error("The model has no answer to this; the server's log says why.", status=500)
+def answer_headers(kind: str, length: int, version: int, timings: Mapping[str, float]) -> list[tuple[bytes, bytes]]:
+    """Return the headers of a prediction; `timings` are seconds by stage."""
+    stages = ", ".join([f"{stage};dur={1000 * seconds:.2f}" for stage, seconds in timings.items()])
+    return [
+        (b"content-type", kind.encode("ascii")),
+        (b"content-length", b"%d" % length),
+        (b"cache-control", b"no-store"),
+        (b"x-model-version", b"%d" % version),
+        (b"server-timing", stages.encode("ascii")),
+    ]
 
 
 async def http_error(request: Request, exc: Exception) -> Response:

@@ -12,15 +12,17 @@ import sys
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import uvicorn
 from uvicorn.config import Config
 
 from exportweb.errors import ExportwebError
 from exportweb.runtime import ServedModel
-from exportweb.web.app import BODY_TIMEOUT, MAX_UPLOAD, TIMEOUT, create_app
+from exportweb.web.app import BODY_TIMEOUT, MAX_HELD, MAX_UPLOAD, TIMEOUT, create_app
 from exportweb.web.connection import MAX_CONNECTIONS, Connections
 from exportweb.web.events import Events
+from exportweb.web.fronts import Fronts
 
 GRACE = 10.0  # seconds for accepted requests to be answered once the server is told to stop
 RESERVED_FILES = 64  # of those that the process may open; the rest are for connections
@@ -46,13 +48,15 @@ def run(
     cors: Sequence[str] = (),
     grace: float = GRACE,
     max_connections: int = MAX_CONNECTIONS,
+    fronts: int = 0,
     exit_with_stdin: bool = False,
 ) -> None:
     """Serve started models until SIGTERM, SIGINT or, with `exit_with_stdin`, the end of stdin; then close them.
 
     Prints ``exportweb: serving NAME on URL`` once it listens; port 0 takes a free one. On a stop, what was accepted is
     answered within `grace` seconds, what is left then is refused, and nothing new is taken. There are at most `max_connections` at a
-    time, and fewer than files may be open. Raises `ExportwebError` if it can't listen there.
+    time, and fewer than files may be open. `fronts` processes take requests when many come (see `web.front`).
+    Raises `ExportwebError` if it can't listen there.
     """
     try:
         listener = listen(host, port)
@@ -77,6 +81,18 @@ def run(
     )
     url = _url(host, listener.getsockname()[1])
     server = _Server(config, app.state.events, f"exportweb: serving {name} on {url}")
+    if fronts:
+        connections.fronts = server.fronts = app.state.fronts = Fronts(
+            models,
+            app.state.paths,
+            app.state.metrics,
+            count=fronts,
+            adopt=server.adopt,
+            max_upload=max_upload,
+            max_held=MAX_HELD,
+            timeout=timeout,
+            keep_alive=KEEP_ALIVE,
+        )
     for number in (signal.SIGINT, signal.SIGTERM):
         # Uvicorn's own handlers replace these while it runs, and raise the signal again when it has stopped: by then
         # there is nothing left to do, and the process ends with 0. Before, they stop a server that is just starting.
@@ -136,17 +152,32 @@ class _Server(uvicorn.Server):
 
     def __init__(self, config: Config, events: Sequence[Events], hello: str) -> None:
         super().__init__(config)
+        self.fronts: Fronts | None = None
         self._events = events
         self._hello = hello
+        self._tasks: set[asyncio.Task[object]] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         print(self._hello, flush=True)
 
+    def adopt(self, taken: socket.socket, early: bytes) -> None:
+        """Serve a connection, of which some bytes were read."""
+        loop = asyncio.get_running_loop()
+        protocol: Any = self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state, _loop=loop, early=early
+        )
+        task = loop.create_task(loop.connect_accepted_socket(lambda: protocol, taken))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        if self.should_exit:
+            task.add_done_callback(lambda _: protocol.shutdown())
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for events in self._events:
             events.close()
-        await super().shutdown(sockets)
+        fronts = [self.fronts.close(self.config.timeout_graceful_shutdown or 0)] if self.fronts is not None else []
+        await asyncio.gather(super().shutdown(sockets), *fronts)
         if self.server_state.tasks:  # cancelled, they still say that they were
             await asyncio.wait(self.server_state.tasks, timeout=1)
 

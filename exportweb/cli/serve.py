@@ -53,10 +53,10 @@ _LEVELS = ("debug", "info", "warning", "error")
 )
 @click.option("--cuda-graphs/--no-cuda-graphs", default=True, help="Whether CUDA graphs may be used where they are measured to be faster.")
 @click.option(
-    "--helpers",
+    "--fronts",
     type=click.IntRange(min=0),
     default=None,
-    help="Processes that prepare images when many come.  [default: with a GPU and 8 CPUs or more, one for each CPU; else none]",
+    help="Processes that take requests when many come.  [default: with a GPU and 8 CPUs or more, one for each CPU; else none]",
 )
 @click.option("--keep-loaded", type=click.IntRange(min=1), default=1, help="Versions that stay loaded and can be asked by ?version=.")
 @click.option(
@@ -102,7 +102,7 @@ def command(
     tune: float,
     gpu_mem_limit: int,
     cuda_graphs: bool,
-    helpers: int | None,
+    fronts: int | None,
     keep_loaded: int,
     max_queue: int,
     timeout: float,
@@ -126,11 +126,10 @@ def command(
     cards = _cards(places, described)
 
     from exportweb.runtime import ServedModel, Workers
-    from exportweb.runtime.helper import suitable
 
     logging.basicConfig(format="exportweb: %(message)s")
     log.setLevel(log_level.upper())
-    workers = Workers(helpers=suitable(device) if helpers is None else helpers)
+    workers = Workers()
     models = {
         name: ServedModel(
             path,
@@ -167,7 +166,7 @@ def command(
                 _report_serving(prefix, model.current)
             model.subscribe(report)
 
-    from exportweb.web import run
+    from exportweb.web import run, suitable
 
     known = [model.predictor.card.name for model in models.values() if len(models) == 1 and model.predictor]
     run(
@@ -180,6 +179,7 @@ def command(
         timeout=timeout,
         grace=grace,
         max_connections=max_connections,
+        fronts=suitable(device) if fronts is None else fronts,
         cors=cors,
         exit_with_stdin=exit_with_stdin,
     )

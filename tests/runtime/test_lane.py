@@ -7,7 +7,7 @@ import pytest
 
 from exportweb.errors import NotFound
 from exportweb.runtime import Answer, Predictor
-from exportweb.runtime.jobs import Batch, Live, Plan
+from exportweb.runtime.jobs import Batch, Handed, Job, Live, OtherPreparation, Plan
 from exportweb.runtime.lane import Lane
 from exportweb.runtime.pace import Pace
 from exportweb.runtime.workers import Workers
@@ -24,6 +24,13 @@ def predictor(tmp_path_factory: pytest.TempPathFactory, artifacts: Artifacts) ->
 @pytest.fixture
 def versions(predictor: Predictor) -> list[Live]:
     return [Live(predictor, number, PLAN) for number in range(6)]
+
+
+@pytest.fixture
+def handed(predictor: Predictor, picture: Callable[..., bytes]) -> Handed:
+    """An image that was prepared elsewhere, in a second."""
+    assert predictor.preparation is not None
+    return Handed(predictor.preparation, predictor.prepare(picture()), 1.0)
 
 
 def test_the_last_versions_that_served_stay_loaded(versions: list[Live]) -> None:
@@ -100,26 +107,6 @@ def test_how_long_an_image_takes_is_known_after_a_run_that_had_some(versions: li
     assert lane.each == 0.5
 
 
-def test_who_may_take_several_images_gets_its_share_of_one_version(versions: list[Live], predictor: Predictor) -> None:
-    workers = Workers(4)
-    lane = workers.lane(keep=2)
-    lane.swap(versions[1])
-    lane.swap(versions[2])
-    params = predictor.task.params({})
-    for number in [None] * 12 + [2, 1, 1, None, 1]:
-        lane.submit(b"", params, print, live=None if number is None else versions[number])
-    taken = []
-    while (jobs := lane.next(8)) is not None:
-        assert isinstance(jobs, list)
-        taken.append([job.live.version for job in jobs if job.live is not None])
-        with workers.lock:
-            lane.prepared([], len(jobs), 0.1)
-            lane.ended(jobs)
-    assert [len(jobs) for jobs in taken] == [5, 3, 3, 2, 1, 1, 1, 1]  # a fourth of those that wait, unless another version comes first
-    assert [version for jobs in taken for version in jobs] == [2] * 13 + [1, 1, 2, 1]
-    assert all(len(set(jobs)) == 1 for jobs in taken)
-
-
 @pytest.mark.parametrize(("waiting", "batch"), [(2, 1), (6, 2), (16, 4)])
 def test_where_larger_batches_gain_little_they_are_for_crowds(versions: list[Live], waiting: int, batch: int) -> None:
     """Each of two runs takes half of its share of what waits, so that few are answered sooner one by one."""
@@ -128,7 +115,82 @@ def test_where_larger_batches_gain_little_they_are_for_crowds(versions: list[Liv
     lane.swap(versions[1])
     for _ in range(waiting):
         lane.submit(b"", None, print)
-    while isinstance(taken := lane.next(), list):
-        lane.prepared(taken, len(taken), 0.01)
+    while isinstance(taken := lane.next(), Job):
+        lane.prepared(taken, 0.01)
     assert isinstance(taken, Batch)
     assert len(taken.jobs) == batch
+
+
+@pytest.mark.parametrize(("ready", "begins"), [(1, False), (3, False), (4, True), (9, True)])
+def test_a_run_beside_another_on_a_gpu_is_large(versions: list[Live], handed: Handed, ready: int, begins: bool) -> None:
+    """A small one would only wait for the other, while more could have come."""
+    lane = Workers(2).lane()
+    versions[1].plan = PLAN._replace(max_batch=8, max_runs=2, prepare_first=False)
+    lane.swap(versions[1])
+    lane.submit(b"", None, print, handed=handed)
+    assert isinstance(lane.next(), Batch)
+    for _ in range(ready):
+        lane.submit(b"", None, print, handed=handed)
+    taken = lane.next()
+    assert (taken is not None) == begins
+    lane.ran(0.01, 1, alone=False)
+    if not begins:
+        taken = lane.next()
+    assert isinstance(taken, Batch)
+    assert len(taken.jobs) == min(ready, 8), "all that is ready"
+
+
+@pytest.mark.parametrize("prepare_first", [False, True])
+def test_what_comes_prepared_does_not_overtake_what_waits(versions: list[Live], handed: Handed, prepare_first: bool) -> None:
+    lane = Workers(1).lane()
+    versions[1].plan = PLAN._replace(max_batch=1, prepare_first=prepare_first)
+    lane.swap(versions[1])
+    first = lane.submit(b"", None, print)
+    for _ in range(4):
+        lane.submit(b"", None, print, handed=handed)
+    assert lane.next() is first
+
+
+def test_an_image_that_was_prepared_for_another_version_is_not_taken(versions: list[Live], handed: Handed) -> None:
+    lane = Workers(1).lane(keep=2)
+    lane.swap(versions[1])
+    lane.swap(versions[2])
+    with pytest.raises(OtherPreparation) as found:
+        lane.submit(b"", None, print, handed=handed._replace(preparation=b"another"))
+    assert found.value.wanted == handed.preparation == versions[2].predictor.preparation
+    assert lane.stats()["queue"] == versions[2].jobs == 0
+    for live, version in ((None, versions[2]), (versions[1], versions[1])):
+        lane.submit(b"", None, print, live=live, handed=handed)
+        assert version.jobs == 1
+
+
+def test_what_comes_prepared_is_answered_as_what_is_prepared_here(
+    versions: list[Live], predictor: Predictor, handed: Handed, picture: Callable[..., bytes]
+) -> None:
+    answers: list[Answer | Exception] = []
+    workers = Workers(2)
+    lane = workers.lane()
+    lane.swap(versions[1])
+    workers.start()
+    params = predictor.task.params({})
+    for given in (handed, None):
+        lane.submit(b"" if given else picture(), params, answers.append, handed=given)
+    lane.close()
+    one, other = answers
+    assert isinstance(one, Answer) and isinstance(other, Answer)
+    assert one.result == other.result
+    assert one.timings["queue"] >= handed.waited > other.timings["queue"]
+    assert set(one.timings) == set(other.timings)
+
+
+def test_how_much_room_there_is(versions: list[Live]) -> None:
+    lane = Workers(1).lane(max_queue=3)
+    lane.swap(versions[1])
+    rooms = [lane.room]
+    for _ in range(3):
+        lane.submit(b"", None, print)
+        rooms.append(lane.room)
+    assert [room for room, _ in rooms] == [3, 2, 1, 0]
+    assert all(seconds >= 1 for _, seconds in rooms)
+    lane.refused()
+    assert lane.room[0] == 0

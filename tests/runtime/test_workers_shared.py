@@ -78,7 +78,7 @@ class Turns:
                     lane.ran(self.seconds[lane], jobs=1, alone=False)
                     lane.ended(work.jobs)
                 else:
-                    lane.prepared(work, len(work), self.seconds[lane])
+                    lane.prepared(work, self.seconds[lane])
             taken.append(lane)
         return taken
 

@@ -18,7 +18,7 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 from exportweb import Card, Store, artifact
-from exportweb.card import Golden, ImageInput, Output, Source, Tensor
+from exportweb.card import Golden, ImageInput, Output, Resize, Source, Tensor
 
 SIDE = 8
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
@@ -52,6 +52,7 @@ class Artifacts:
         version: int | None = None,
         epoch: int | None = None,
         metrics: dict[str, float] | None = None,
+        resize: Resize = "shortest",
     ) -> Card:
         """Return the card; with `damage`, with a golden sample that the graph fails."""
         sample = np.arange(2 * SIDE * SIDE * 3, dtype=np.uint8).reshape(2, SIDE, SIDE, 3)
@@ -61,7 +62,9 @@ class Artifacts:
         return Card(
             name="colours",
             task="image-classification",
-            input=ImageInput(height=SIDE, width=SIDE, resize_height=SIDE, resize_width=SIDE, mean=(0.0,) * 3, std=(1.0,) * 3),
+            input=ImageInput(
+                height=SIDE, width=SIDE, resize=resize, resize_height=SIDE, resize_width=SIDE, mean=(0.0,) * 3, std=(1.0,) * 3
+            ),
             outputs=(Output(name="logits", role="logits"),),
             source=Source(framework="numpy", model="mean", created=created, epoch=epoch, metrics=metrics or {}),
             labels=tuple(COLOURS),

@@ -21,7 +21,7 @@ def test_model_is_the_card_and_how_it_runs(served: Server) -> None:
     assert runtime["providers"] == ["CPUExecutionProvider"]
     assert runtime["exportweb"] == exportweb.__version__
     assert min(runtime["threads"], runtime["workers"], runtime["max_batch"]) >= 1
-    assert runtime["helpers"] == 0  # nobody has missed one
+    assert runtime["fronts"] == 0  # nobody has missed one
     assert runtime["loaded"].endswith("+00:00")
 
 

@@ -11,19 +11,20 @@ START = b"POST /predict HTTP/1.1\r\n"
 
 
 @pytest.mark.parametrize(
-    ("head", "path", "body"),
+    ("head", "path", "query", "body"),
     [
-        (START + b"Content-Length: 5\r\n\r\n", b"/predict", 5),
-        (START + b"Host: x\r\ncontent-length:  0 \r\nAccept: */*\r\n\r\n", b"/predict", 0),
+        (START + b"Content-Length: 5\r\n\r\n", b"/predict", b"", 5),
+        (START + b"Host: x\r\ncontent-length:  0 \r\nAccept: */*\r\n\r\n", b"/predict", b"", 0),
         (
             b"POST /models/a%20b/predict?k=3 HTTP/1.1\r\nConnection: Keep-Alive\r\nContent-Length: 70000\r\n\r\n",
             b"/models/a%20b/predict",
+            b"k=3",
             70000,
         ),
     ],
 )
-def test_a_plain_request_is_known_by_its_head(head: bytes, path: bytes, body: int) -> None:
-    assert plain(head + b"body") == (path, body, len(head) + body)
+def test_a_plain_request_is_known_by_its_head(head: bytes, path: bytes, query: bytes, body: int) -> None:
+    assert plain(head + b"body") == (path, query, body, len(head) + body)
 
 
 @pytest.mark.parametrize(
@@ -86,14 +87,18 @@ FIELDS += [
 ]
 
 
-@given(st.lists(st.sampled_from(FIELDS), max_size=5), st.sampled_from(["/predict", "/a?b=c", "/a b", "*", "/\n"]))
+@given(
+    st.lists(st.sampled_from(FIELDS), max_size=5),
+    st.sampled_from(["/predict", "/a?b=c", "/a?b?c", "/a?", "/a?b#c", "/a#b?c", "/a b", "*", "/\n"]),
+)
 def test_what_is_plain_is_the_same_request_to_the_parser(fields: list[str], target: str) -> None:
     """Or a body could pass for a request, or a request for a body."""
     head = "\r\n".join([f"POST {target} HTTP/1.1", *fields, "", ""]).encode("latin-1")
     request = plain(head + b"abcd")
     if request is not None:
         parsed = Parsed((head + b"abcd")[: request.end])
-        assert (parsed.url.partition(b"?")[0], len(parsed.body), parsed.complete) == (request.path, request.body, 1)
+        path, _, query = parsed.url.partition(b"?")
+        assert (path, query, len(parsed.body), parsed.complete) == (request.path, request.query, request.body, 1)
         assert parsed.parser.should_keep_alive()
 
 
