@@ -1,6 +1,6 @@
 """A GPU: images a second against bare ONNX Runtime at its best batch size, what a client feels of swaps, memory over a hundred of them.
 
-    python benchmarks/gpu.py [--device cuda] [--seconds 120] [--swaps 100] [MODEL] [rate | memory | swap]
+    python benchmarks/gpu.py [--device cuda] [--seconds 120] [--swaps 100] [MODEL] [rate | half | memory | swap]
 
 Needs an NVIDIA GPU, onnxruntime-gpu and wrk; `--device cpu` tries the script itself on a machine without one, and its figures say nothing
 of a GPU. The limit is a loop of runs on arrays that are ready, of the batch size and the number of threads that suit it best. The server
@@ -39,7 +39,7 @@ from measure import table
 from serve import launch, photo
 from swap import measure, publish, two_versions
 
-PARTS = ["rate", "memory", "swap"]
+PARTS = ["rate", "half", "memory", "swap"]
 SIZES = (8, 16, 32, 64, 128)
 CLIENTS = 240  # at most: 256 requests may wait
 ROUNDS, SECONDS = 3, 1.0
@@ -159,6 +159,11 @@ def used(device: str) -> float:
     return float(subprocess.run(words, capture_output=True, text=True, check=True).stdout) * (1 << 20)
 
 
+def halved(model: str, folder: Path) -> Path:
+    """Return a version in fp16."""
+    return export(timm.create_model(model), folder / "half.onnx", precision="fp16")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("words", nargs="*", metavar="MODEL or part", default=["resnet50"])
@@ -174,14 +179,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder_name:
         folder = Path(folder_name)
         versions = two_versions(model, folder)
-        if "rate" in parts:
-            header = ["model", "limit, images/s", "batch x threads", "session / limit", "CUDA graphs", "threads and fronts"]
-            header += ["server / limit", "p50 of one client / a call"]
-            rows = [throughput(versions[0], options.device, folder, model)]
-            show("Serving on a GPU", header, rows)
-            half = export(timm.create_model(model), folder / "half.onnx", precision="fp16")
-            rows.append(throughput(half, options.device, folder, f"{model}, fp16"))
-            show("Serving on a GPU", header, rows)
+        rows = []
+        for part, suffix, path in (("rate", "", lambda: versions[0]), ("half", ", fp16", lambda: halved(model, folder))):
+            if part in parts:
+                header = ["model", "limit, images/s", "batch x threads", "session / limit", "CUDA graphs", "threads and fronts"]
+                header += ["server / limit", "p50 of one client / a call"]
+                rows.append(throughput(path(), options.device, folder, model + suffix))
+                show("Serving on a GPU", header, rows)
         if "memory" in parts:
             header = ["model", "swaps", f"resident after {SETTLED}, MB", "after the last", "ratio", "GPU after the last, MB", "ratio"]
             show("Memory through swaps on a GPU", header, [memory(model, options.device, folder, versions, options.swaps)])

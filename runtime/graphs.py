@@ -58,7 +58,8 @@ class Graphs:
         """Return these outputs. Raises what ONNX Runtime raises."""
         for recorded in self._recorded:
             if recorded.fits(inputs):
-                found = dict(zip(self._outputs, self._thread.submit(recorded.run, inputs).result(), strict=True))
+                whole, count = recorded.whole(inputs)  # here, not where other runs would wait for it
+                found = dict(zip(self._outputs, self._thread.submit(recorded.run, whole, count).result(), strict=True))
                 return [found[name] for name in names]
         return self._thread.submit(self._plain, names, inputs, _annotated(_PLAIN)).result()
 
@@ -72,18 +73,18 @@ class _Recorded:
         self._options = _annotated(size)
         self._io = session.io_binding()
         self._shapes = {port.name: (np.dtype(port.dtype), _sides(port)) for port in inputs}
-        self._staged = {name: np.zeros((size, *shape), dtype) for name, (dtype, shape) in self._shapes.items()}
+        blank = {name: np.zeros((size, *shape), dtype) for name, (dtype, shape) in self._shapes.items()}
         with GATE.use():
-            self._inputs = {name: place.empty(array.shape, array.dtype) for name, array in self._staged.items()}
+            self._inputs = {name: place.empty(array.shape, array.dtype) for name, array in blank.items()}
             self._outputs = [place.empty((size, *_sides(port)), port.dtype) for port in outputs]
             for name, value in self._inputs.items():
                 self._io.bind_ortvalue_input(name, value)
             for port, value in zip(outputs, self._outputs, strict=True):
                 self._io.bind_ortvalue_output(port.name, value)
-            self._replay(self._staged, _annotated(_PLAIN))  # the slow first run, in which others go on
+            self._replay(blank, _annotated(_PLAIN))  # the slow first run, in which others go on
         with GATE.record():
             for _ in range(_RUNS):
-                self._replay(self._staged, self._options)
+                self._replay(blank, self._options)
 
     def fits(self, inputs: Mapping[str, Array]) -> bool:
         """Whether these inputs are a batch that can be run as one of this size."""
@@ -94,13 +95,19 @@ class _Recorded:
             and {name: (array.dtype, array.shape[1:]) for name, array in inputs.items()} == self._shapes
         )
 
-    def run(self, inputs: Mapping[str, Array]) -> list[Array]:
-        """Return all outputs for these inputs."""
+    def whole(self, inputs: Mapping[str, Array]) -> tuple[Mapping[str, Array], int]:
+        """Return inputs that fit as a batch of this size, and how many they are: what lies behind them is computed in vain."""
         count = len(next(iter(inputs.values())))
-        if count < self._size:
-            for name, array in inputs.items():
-                self._staged[name][:count] = array  # what lies behind them, of an earlier batch, is computed in vain
-            inputs = self._staged
+        if count == self._size:
+            return inputs, count
+        filled = {}
+        for name, array in inputs.items():
+            filled[name] = np.empty((self._size, *array.shape[1:]), array.dtype)
+            filled[name][:count], filled[name][count:] = array, 0
+        return filled, count
+
+    def run(self, inputs: Mapping[str, Array], count: int) -> list[Array]:
+        """Return the first `count` of all outputs, for inputs that are a whole batch."""
         with GATE.use():
             self._replay(inputs, self._options)
             return [np.array(value.numpy()[:count]) for value in self._outputs]

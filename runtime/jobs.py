@@ -29,14 +29,15 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Plan(NamedTuple):
-    """How a version is run: images a batch at most, and for how many times as many that wait (`depth`); runs at the same time; whether
-    preparing goes before running; and why, if it was measured.
+    """How a version is run: images a batch at most, and for how many times as many that wait (`depth`), of more than `step` images a
+    multiple of it; runs at the same time; whether preparing goes before running; and why, if it was measured.
     """
 
     max_batch: int
     max_runs: int
     prepare_first: bool
     depth: int = 1
+    step: int = 1
     tuning: Tuning | None = None
 
 

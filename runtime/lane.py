@@ -316,6 +316,8 @@ class Lane:
         if live.plan.prepare_first:  # leave their share to the other runs that could go now, on other cores
             work = len(self._ready) + self._preparing + len(self._raw)
             count = min(count, -(-work // (live.plan.depth * (live.plan.max_runs - self._running))))
+        if len(self._ready) > live.plan.step:  # what is left goes with the next ones, rather than that this batch is filled up in vain
+            count = min(count, len(self._ready) // live.plan.step * live.plan.step)
         self._running += 1
         jobs: list[Job] = []
         others: list[Job] = []

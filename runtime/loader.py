@@ -29,7 +29,7 @@ class Loader:
     """Loads the versions of one model on `device` for a machine of `cpus` CPUs.
 
     `threads` a run and `max_batch` images a run are what the user decided; where they are 0, a graph is measured for up to `budget` seconds
-    (0: never; runs on the CPU then have one thread and up to 4 images, on a GPU 32). `gpu_mem_limit` is in bytes, for each version and
+    (0: never; runs on the CPU then have one thread and up to 4 images, on a GPU 64). `gpu_mem_limit` is in bytes, for each version and
     GPU; `cuda_graphs` allows them where they are measured to gain. `shared` is that of `Tuner`, `trust_torchscript` that of
     `Predictor.load`.
     """
@@ -137,7 +137,8 @@ class Loader:
 
 def _plan(predictor: Predictor, tuning: Tuning) -> Plan:
     on_cpu, measured = predictor.device == "cpu", tuning if tuning.trials else None
-    return Plan(tuning.batch, tuning.runs, prepare_first=on_cpu, depth=tuning.depth, tuning=measured)
+    step = 1 if on_cpu else verify.STEP
+    return Plan(tuning.batch, tuning.runs, prepare_first=on_cpu, depth=tuning.depth, step=step, tuning=measured)
 
 
 def _graph(path: str | os.PathLike[str], card: Card) -> Hashable:

@@ -24,10 +24,10 @@ from exportweb.runtime.predictor import Predictor
 BUDGET = 2.0
 """Seconds that may be spent on measuring a graph."""
 
-MAX_BATCH, MAX_BATCH_GPU = 16, 32
+MAX_BATCH, MAX_BATCH_GPU = 16, 64
 """The most images a run that are tried; on a GPU, those for which CUDA graphs are recorded."""
 
-DEFAULT_BATCH, DEFAULT_BATCH_GPU = 4, 32
+DEFAULT_BATCH, DEFAULT_BATCH_GPU = 4, 64
 """The most images a run where nothing was measured."""
 
 _RUNS_ON_GPU = 2  # one computes while the other's images are copied

@@ -54,9 +54,14 @@ def golden(predictor: Predictor) -> None:
         raise Rejected(f"Its golden sample can't be run: {error}") from error
 
 
+STEP = 16
+"""Images by which large batches on a GPU grow: a batch between two sizes is run as the larger one, so the less is computed in vain."""
+
+
 def batch_sizes(max_batch: int) -> list[int]:
-    """Return the batch sizes that are powers of two up to `max_batch`, and `max_batch`."""
-    return sorted({max_batch, *(1 << i for i in range(max_batch.bit_length()))})
+    """Return the sizes of batches on a GPU up to `max_batch`, which is one: 1, 2, 4, 8, 16, 32, 48, ..."""
+    sizes = (*(1 << i for i in range(STEP.bit_length())), *range(STEP, max_batch, STEP), max_batch)
+    return sorted({size for size in sizes if size <= max_batch})
 
 
 def warm(predictor: Predictor, max_batch: int) -> Iterator[int]:

@@ -64,19 +64,25 @@ class ImageClassification:
         Raises `ExportwebError` if the outputs are not finite.
         """
         scores = row[self.outputs[0]].astype(np.float32, copy=False)
-        if not np.isfinite(scores).all():
+        if not np.logical_and.reduce(np.isfinite(scores)):
             raise ExportwebError("The model's output for this image is not finite, so there is no answer.")
         if self._logits:
             scores = softmax(scores)
         # The version that runs may have fewer classes than the one that the parameters were checked against.
         k = min(params.top_k, len(scores))
-        best = np.flatnonzero(scores >= np.partition(scores, -k)[-k])
-        best = best[np.argsort(-scores[best], kind="stable")][:k]
-        return [{"label": self.labels[i], "score": float(scores[i])} for i in best]
+        least = scores.copy()
+        least.partition(len(least) - k)
+        best = (scores >= least[-k]).nonzero()[0]
+        ranked = sorted(zip(scores[best].tolist(), best.tolist(), strict=True), key=_score, reverse=True)[:k]
+        return [{"label": self.labels[i], "score": score} for score, i in ranked]
+
+
+def _score(pair: tuple[float, int]) -> float:
+    return pair[0]
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return ``exp(x) / sum(exp(x))`` over the last axis, float32; the largest logit is subtracted first, so nothing overflows."""
-    powers: NDArray[np.float32] = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    powers /= powers.sum(axis=-1, keepdims=True)
+    powers: NDArray[np.float32] = np.exp(logits - np.maximum.reduce(logits, axis=-1, keepdims=True))
+    powers /= np.add.reduce(powers, axis=-1, keepdims=True)
     return powers
