@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from exportweb import artifact as artifacts
@@ -21,6 +21,7 @@ from exportweb.runtime.image_reader import ImageReader
 from exportweb.runtime.preparation import Decode
 from exportweb.runtime.reader import Prepared, Reader, Row
 from exportweb.runtime.session import Session
+from exportweb.runtime.tasks import Together
 
 MAX_PIXELS = 50_000_000
 
@@ -159,13 +160,15 @@ class Predictor:
     def _run(self, batch: Sequence[Prepared], session: Session) -> list[Row]:
         inputs = self._reader.feed(batch)
         try:
-            outputs = session.run(inputs, self.task.outputs)
+            outputs: Mapping[str, Any] = session.run(inputs, self.task.outputs)
         except ArtifactError as error:
             if self.sure or type(error.__cause__).__name__ not in _FAULTS:
                 raise
             raise BadInput(
                 f"{str(error).removesuffix('.')}. Where a side may have any length, several may have to agree, and values may have a range."
             ) from error
+        if len(batch) > 2 and isinstance(self.task, Together):
+            outputs = self.task.together(outputs)
         return self._reader.rows(outputs, len(batch))
 
     def blank(self, count: int) -> list[Prepared]:

@@ -22,9 +22,8 @@ from typing import Any
 
 import msgspec
 
-from exportweb.runtime import Answer, Job, ServedModel, available_devices
+from exportweb.runtime import Answer, Job, ServedModel
 from exportweb.runtime.cpus import usable_cpus
-from exportweb.runtime.cuda import count as gpus
 from exportweb.runtime.jobs import Handed, OtherPreparation
 from exportweb.runtime.reader import Prepared
 from exportweb.runtime.slots import look
@@ -45,7 +44,7 @@ PATIENCE = 16
 """How often fronts are missed in a second before they are worth their start."""
 
 _CROWD = 2  # requests in flight that get along without fronts
-_MANY = 8  # CPUs
+_MANY, _MOST = 8, 16  # CPUs that are worth fronts, and fronts: more would ask for more than one process answers
 _AGAIN = 1.0  # seconds until a front that ended is replaced
 _GLANCE = 0.05  # seconds between two looks at a queue that is full
 _HEAD = 1 << 20  # bytes that are handed over with a connection
@@ -56,12 +55,9 @@ _ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": str(32 <<
 _START = "import sys; sys.path[:] = sys.argv[2:]; from exportweb.web.front import main; main(sys.argv[1])"
 
 
-def suitable(device: str) -> int:
-    """Return how many fronts suit a server of models on this device (see `OnnxSession`): one for each CPU, where there are many of them
-    for a GPU's images. Few CPUs are kept busy by threads, and so are those that also run the model.
-    """
-    on_gpu = device != "cpu" and gpus() > 0 and "cuda" in available_devices()
-    return usable_cpus() if on_gpu and usable_cpus() >= _MANY else 0
+def suitable() -> int:
+    """Return how many fronts suit this machine: one for each CPU, and none where a few threads keep all of them busy."""
+    return min(usable_cpus(), _MOST) if usable_cpus() >= _MANY else 0
 
 
 class _Front:

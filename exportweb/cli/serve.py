@@ -56,7 +56,7 @@ _LEVELS = ("debug", "info", "warning", "error")
     "--fronts",
     type=click.IntRange(min=0),
     default=None,
-    help="Processes that take requests when many come.  [default: with a GPU and 8 CPUs or more, one for each CPU; else none]",
+    help="Processes that take requests when many come.  [default: with 8 CPUs or more, one for each, at most 16; else none]",
 )
 @click.option("--keep-loaded", type=click.IntRange(min=1), default=1, help="Versions that stay loaded and can be asked by ?version=.")
 @click.option(
@@ -179,7 +179,7 @@ def command(
         timeout=timeout,
         grace=grace,
         max_connections=max_connections,
-        fronts=suitable(device) if fronts is None else fronts,
+        fronts=suitable() if fronts is None else fronts,
         cors=cors,
         exit_with_stdin=exit_with_stdin,
     )

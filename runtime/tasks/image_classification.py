@@ -6,6 +6,7 @@ Answers have the shape of Hugging Face's task API: ``[{"label": "cat", "score": 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -17,6 +18,9 @@ from exportweb.runtime.parameters import count, known
 from exportweb.runtime.reader import Prepared, Row
 
 DEFAULT_TOP_K = 5
+
+# What `together` adds to a graph's outputs, by names that none of these has.
+_BEST, _SCORES = "best classes\0", "their scores\0"
 
 
 class Params(msgspec.Struct, frozen=True):
@@ -58,27 +62,44 @@ class ImageClassification:
         classes = len(self.labels)
         return Params(top_k=count(given, "top_k", most=classes, of="classes") or min(DEFAULT_TOP_K, classes))
 
+    def together(self, outputs: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Find the likeliest classes of each row of a batch, as many as are answered by default.
+
+        Where equal scores leave that open, or one isn't finite, all is left to `answer`.
+        """
+        logits = outputs[self.outputs[0]]
+        scores = logits.astype(np.float32, copy=False)
+        with np.errstate(all="ignore"):
+            if self._logits:
+                scores = softmax(scores)
+            k = min(DEFAULT_TOP_K, scores.shape[1])
+            best = scores >= np.partition(scores, -k, axis=1)[:, -k, np.newaxis]
+        if not (np.isfinite(logits).all() and (best.sum(axis=1) == k).all()):
+            return outputs
+        rows, classes = best.nonzero()
+        return {**outputs, _BEST: classes.reshape(-1, k), _SCORES: scores[rows, classes].reshape(-1, k)}
+
     def answer(self, row: Row, params: Params, prepared: Prepared | None = None) -> list[dict[str, object]]:
         """Return the `top_k` likeliest classes, best first, equal scores in the order of the classes.
 
         Raises `ExportwebError` if the outputs are not finite.
         """
+        if _BEST in row and params.top_k == len(row[_BEST]):
+            return self._ranked(row[_SCORES], row[_BEST])
         scores = row[self.outputs[0]].astype(np.float32, copy=False)
-        if not np.logical_and.reduce(np.isfinite(scores)):
+        if not np.isfinite(scores).all():
             raise ExportwebError("The model's output for this image is not finite, so there is no answer.")
         if self._logits:
             scores = softmax(scores)
         # The version that runs may have fewer classes than the one that the parameters were checked against.
         k = min(params.top_k, len(scores))
-        least = scores.copy()
-        least.partition(len(least) - k)
-        best = (scores >= least[-k]).nonzero()[0]
-        ranked = sorted(zip(scores[best].tolist(), best.tolist(), strict=True), key=_score, reverse=True)[:k]
-        return [{"label": self.labels[i], "score": score} for score, i in ranked]
+        best = np.flatnonzero(scores >= np.partition(scores, -k)[-k])
+        best = best[np.argsort(-scores[best], kind="stable")][:k]
+        return self._ranked(scores[best], best)
 
-
-def _score(pair: tuple[float, int]) -> float:
-    return pair[0]
+    def _ranked(self, scores: NDArray[np.float32], classes: NDArray[np.intp]) -> list[dict[str, object]]:
+        ranked = sorted(zip((-scores).tolist(), classes.tolist(), strict=True))
+        return [{"label": self.labels[i], "score": -score} for score, i in ranked]
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -210,19 +210,13 @@ def test_models_share_them(serve: Callable[..., Fronted], picture: Picture) -> N
     assert server.counted(200, "calm") == 10
 
 
-@pytest.mark.parametrize(
-    ("device", "gpus", "built", "cpus", "suits"),
-    [
-        ("cuda", 1, ["cuda", "cpu"], 16, 16),
-        ("auto", 1, ["cuda", "cpu"], 8, 8),
-        ("cuda", 1, ["cuda", "cpu"], 4, 0),
-        ("auto", 0, ["cuda", "cpu"], 16, 0),
-        ("auto", 1, ["cpu"], 16, 0),
-        ("cpu", 1, ["cuda", "cpu"], 16, 0),
-    ],
-)
-def test_how_many_suit(monkeypatch: pytest.MonkeyPatch, device: str, gpus: int, built: list[str], cpus: int, suits: int) -> None:
-    monkeypatch.setattr(fronts, "gpus", lambda: gpus)
-    monkeypatch.setattr(fronts, "available_devices", lambda: built)
+@pytest.mark.parametrize(("cpus", "suits"), [(1, 0), (7, 0), (8, 8), (12, 12), (64, 16)])
+def test_how_many_suit(monkeypatch: pytest.MonkeyPatch, cpus: int, suits: int) -> None:
     monkeypatch.setattr(fronts, "usable_cpus", lambda: cpus)
-    assert fronts.suitable(device) == suits
+    assert fronts.suitable() == suits
+
+
+def test_a_system_without_what_they_need_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert fronts.possible()
+    monkeypatch.delattr(fronts.os, "memfd_create")
+    assert not fronts.possible()

@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from exportweb.card import Output
 from exportweb.errors import BadParameter, CardError, ExportwebError
@@ -85,3 +87,25 @@ def test_a_card_that_does_not_fit(artifacts: Artifacts) -> None:
 def test_an_unknown_task_names_the_known_ones(artifacts: Artifacts) -> None:
     with pytest.raises(CardError, match=r"'poetry'.*image-classification"):
         tasks.load(artifacts.card().replace(task="poetry"), {})
+
+
+@given(st.lists(st.lists(st.integers(-20, 20), min_size=7, max_size=7), min_size=1, max_size=6), st.integers(1, 7), st.booleans())
+def test_a_batch_is_answered_as_its_rows_are(logits: list[list[int]], top_k: int, together: bool) -> None:
+    """To the bit; with equal scores, and for whatever part of the classes."""
+    model = task(Artifacts(), classes=7, labels=tuple("abcdefg"))
+    outputs = {"logits": np.array(logits, np.float32) / 3}
+    batch = model.together(outputs)
+    for i in range(len(logits)):
+        row = {name: rows[i] for name, rows in batch.items()}
+        params = model.params({"top_k": top_k} if together else {})
+        assert model.answer(row, params) == model.answer({"logits": outputs["logits"][i]}, params)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_one_row_that_is_no_answer_costs_only_itself(artifacts: Artifacts, bad: float) -> None:
+    model = task(artifacts)
+    batch = model.together({"logits": np.array([[1, 2, 3], [1, bad, 3], [3, 2, 1]], np.float32)})
+    rows = [{name: rows[i] for name, rows in batch.items()} for i in range(3)]
+    assert [model.answer(rows[i], model.params({}))[0]["label"] for i in (0, 2)] == ["blue", "red"]
+    with pytest.raises(ExportwebError, match="not finite"):
+        model.answer(rows[1], model.params({}))
