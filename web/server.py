@@ -55,7 +55,7 @@ def run(
 
     Prints ``exportweb: serving NAME on URL`` once it listens; port 0 takes a free one. On a stop, what was accepted is
     answered within `grace` seconds, what is left then is refused, and nothing new is taken. There are at most `max_connections` at a
-    time, and fewer than files may be open. `fronts` processes take requests when many come (see `web.front`).
+    time, and fewer than files may be open. `fronts` processes take requests when many come (see `web.fronts`).
     Raises `ExportwebError` if it can't listen there.
     """
     try:

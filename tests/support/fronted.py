@@ -18,11 +18,15 @@ import psutil
 
 RUN = """
 import json, sys
-from exportweb.web import front, fronts, server
+from exportweb.web import server
+from exportweb.web.fronts import fronts, spawn
 from exportweb.runtime import ServedModel
 
-paths, model_options, options, memory = (json.loads(word) for word in sys.argv[1:])
-fronts.PATIENCE, fronts._CROWD, fronts.MEMORY = 1, -1, memory or fronts.MEMORY
+paths, model_options, options, patches = (json.loads(word) for word in sys.argv[1:])
+fronts.PATIENCE, fronts._CROWD = 1, -1
+for module, names in patches.items():
+    for name, value in names.items():
+        setattr({"spawn": spawn, "server": server}[module], name, value)
 models = {name: ServedModel(path, device="cpu", tuning_budget=0, **model_options) for name, path in paths.items()}
 for model in models.values():
     model.start(wait=True)
@@ -31,12 +35,21 @@ server.run(models, name="models", port=0, **options)
 
 
 class Fronted:
-    """A server of these models, by name, with `fronts`; the other options are those of `web.run`, `model` has the models' own."""
+    """A server of these models, by name, with `fronts`; the other options are those of `web.run`, `model` has the models' own.
+
+    `patches` are values for names of the modules `spawn` and `server`.
+    """
 
     def __init__(
-        self, paths: dict[str, Path], *, fronts: int = 2, memory: int = 0, model: dict[str, Any] | None = None, **options: Any
+        self,
+        paths: dict[str, Path],
+        *,
+        fronts: int = 2,
+        patches: dict[str, Any] | None = None,
+        model: dict[str, Any] | None = None,
+        **options: Any,
     ) -> None:
-        words = [{name: str(path) for name, path in paths.items()}, model or {}, {"fronts": fronts, **options}, memory]
+        words = [{name: str(path) for name, path in paths.items()}, model or {}, {"fronts": fronts, **options}, patches or {}]
         self.process = subprocess.Popen(
             [sys.executable, "-c", RUN, *map(json.dumps, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -44,6 +57,7 @@ class Fronted:
         self.address = "127.0.0.1", int(self.process.stdout.readline().rpartition(":")[2])
         self.url = f"http://127.0.0.1:{self.address[1]}"
         self.paths = list(paths)
+        self._count = fronts
         self.http = httpx.Client(base_url=self.url, timeout=30)
 
     def begin(self, image: bytes) -> Fronted:
@@ -51,7 +65,7 @@ class Fronted:
         path = "" if len(self.paths) == 1 else f"/models/{self.paths[0]}"
         assert self.processes() == []
         self.http.post(f"{path}/predict", content=image)
-        self.wait(lambda: self.http.get(f"{path}/model").json()["runtime"]["fronts"] >= 2)
+        self.wait(lambda: self.http.get(f"{path}/model").json()["runtime"]["fronts"] == self._count)
         return self
 
     def processes(self) -> list[int]:

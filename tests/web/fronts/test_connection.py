@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -170,6 +171,28 @@ def test_what_is_not_plain_is_for_the_server(
         assert connection.recv(100).startswith(b"HTTP/1.1 100")
     connection.sendall(b"%x\r\n%b\r\n0\r\n\r\n" % (len(image), image) if body == "chunked" else image)
     assert read_answer(connection)[0] == 200
+
+
+def test_who_takes_no_answers_gets_no_more(fronted: Fronted, image: bytes) -> None:
+    """Or what it has asked would fill the memory with them."""
+    count = 12_000
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.connect(fronted.address)
+    sender = threading.Thread(target=connection.sendall, args=((head(len(image)) + image) * count,))
+    before, seen = fronted.counted(200), -1.0
+    sender.start()
+    while seen != (seen := fronted.counted(200)):  # until it waits for the client
+        time.sleep(0.5)
+    assert seen - before < count
+    start, answers, rest = b"HTTP/1.1 200 OK", 0, b""
+    while answers < count:
+        piece = connection.recv(1 << 20)
+        assert piece, f"closed after {answers} answers"
+        answers += (rest + piece).count(start)
+        rest = (rest + piece)[1 - len(start) :]
+    sender.join()
+    connection.close()
 
 
 def test_nothing_is_answered_for_who_has_gone(fronted: Fronted, image: bytes, connect: Callable[..., socket.socket]) -> None:

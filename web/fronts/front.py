@@ -1,57 +1,30 @@
-"""A front: a process that takes requests for predictions and prepares their images, so that the server only runs the model.
-
-In one process, threads that prepare images and the event loop wait for each other's GIL. That is what a server with a GPU or many cores
-is short of first. A front has a GIL of its own, and all of HTTP in it for requests that are plain (see `web.refusal`): a POST to a model
-whose head comes whole. A connection on which anything else comes, or on which a body takes long, is handed back to the server, which can do
-everything. Fronts are forked from one new interpreter, since the server has threads and may have CUDA, and share what that has imported.
-"""
+"""One front: what its connections ask, what the server says, and what has taken too long."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import mmap
 import os
-import signal
 import socket
 import time
-from collections import Counter, deque
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
 from email.utils import formatdate
 from typing import Any
 
-import msgspec
-
 from exportweb.errors import Overloaded, RequestError, TimedOut
-from exportweb.runtime.preparation import described
 from exportweb.runtime.reader import Prepared
-from exportweb.runtime.slots import Slots
-from exportweb.web import channel
-from exportweb.web.board import Board
-from exportweb.web.front_connection import Connection, Question
+from exportweb.web.fronts import channel
+from exportweb.web.fronts.board import Board
+from exportweb.web.fronts.connection import Connection
+from exportweb.web.fronts.images import Images
+from exportweb.web.fronts.process import Begin
+from exportweb.web.fronts.question import Question
 from exportweb.web.payload import parse
 from exportweb.web.responses import Failure, failure
 
 INCOMPLETE = 1.0  # seconds that a body may take to arrive here
-_LARGE = 1 << 20  # bytes of an image file from which on others don't wait for it
 _SWEEP = 0.25  # seconds between two looks at what has taken too long
-
-
-class Begin(msgspec.Struct, array_like=True, frozen=True):
-    """What fronts are started with: for each its number and its descriptors of files (messages, connections, memory); the board's, and what
-    all have in common.
-    """
-
-    fronts: list[tuple[int, int, int, int]]
-    board: int
-    paths: dict[str, int]
-    max_pixels: list[int]
-    max_upload: int
-    max_held: int
-    timeout: float
-    keep_alive: float
 
 
 class Front:
@@ -66,19 +39,21 @@ class Front:
         self.incomplete: dict[Connection, float] = {}
         self.leaving: dict[Connection, None] = {}
         self.stalled: dict[Connection, tuple[float, int]] = {}
-        self._number = number
         self._board = board
-        self._slots = Slots(memory)
+        self._images = Images(
+            memory,
+            begin.max_pixels,
+            done=self._ask,
+            refused=self._refuse,
+            left=self._give_back,
+            alive=lambda question: question.id in self._questions,
+            waiting=lambda count: board.wait(number, count),
+        )
         self._paths = {path.encode(): model for path, model in begin.paths.items()}
-        self._descriptions: dict[int, tuple[int, bytes | None]] = {}
         self._questions: dict[int, Question] = {}  # those without an answer, in the order in which they came
-        self._waiting: list[deque[Question]] = [deque() for _ in begin.max_pixels]  # by model
-        self._used = [0.0] * len(begin.max_pixels)  # seconds that each model has had
-        self._clock = 0.0
-        self._working = False
-        self._held = self._count = self._gone = 0
+        self.held = 0  # bytes of bodies that are here or on their way
+        self._count = self._gone = 0
         self._told: Counter[tuple[int, int]] = Counter()
-        self._pool = ThreadPoolExecutor(1)
         self._end = 0.0
         self._channel: channel.Channel | None = None
 
@@ -113,7 +88,7 @@ class Front:
                 else:
                     Connection(self, message.data).adopt(taken)
             case channel.Described():
-                self._descriptions[message.model] = message.number, message.description
+                self._images.descriptions[message.model] = message.number, message.description
             case channel.Spare():
                 if self.idle:
                     next(iter(self.idle)).close()
@@ -129,12 +104,10 @@ class Front:
         question = self._questions.get(answer.id)
         if question is None:  # nobody waits any more
             return
-        self._slots.free(question.placed)
-        question.placed = {}
         if isinstance(answer, channel.Again):
-            question.description, question.prepared = (answer.number, answer.description), None
-            self._waiting[question.model].appendleft(question)
-            self._work_soon()
+            self._images.free(question)
+            question.description = answer.number, answer.description
+            self._images.add(question, first=True)
             return
         self._end_of(question)
         if isinstance(answer, channel.Failed):
@@ -147,14 +120,14 @@ class Front:
     def model(self, path: bytes, size: int) -> int | None:
         """Return which model a plain request with a body of `size` bytes is for, None if it isn't this process's to answer."""
         model = self._paths.get(path)
-        if model is None or size > self.begin.max_upload or self._descriptions.get(model, (0, None))[1] is None:
+        if model is None or size > self.begin.max_upload or self._images.descriptions.get(model, (0, None))[1] is None:
             return None
         return model
 
     def refusal(self, model: int, size: int) -> int:
         """Return after how many seconds a request should be made again, 0 if it is welcome now."""
         seconds = self._board.refusal(model)
-        if not seconds and self._held and self._held + size > self.begin.max_held:
+        if not seconds and self.held and self.held + size > self.begin.max_held:
             seconds = 1
         if seconds:
             self.tell(model, Overloaded.status)
@@ -171,11 +144,7 @@ class Front:
         self._count += 1
         question = Question(self._count, connection, model, head, body, data, params, time.monotonic())
         self._questions[question.id] = question
-        self._held += len(body)
-        if not any(self._waiting[model]):
-            self._used[model] = max(self._used[model], self._clock)  # time in which nothing was asked of it is not saved up
-        self._waiting[model].append(question)
-        self._work_soon()
+        self._images.add(question)
         return question
 
     def tell(self, model: int, status: int) -> None:
@@ -197,94 +166,27 @@ class Front:
             for those in (self.idle, self.incomplete, self.leaving, self.stalled):
                 those.pop(connection, None)
 
-    # -- images ------------------------------------------------------------------------------------------------------
+    # -- what comes of images ----------------------------------------------------------------------------------------
 
-    def _work_soon(self) -> None:
-        self._show()
-        if not self._working:
-            self._working = True
-            asyncio.get_running_loop().call_soon(self._work)
-
-    def _work(self) -> None:
-        """Prepare one image, for the model that has had the fewest seconds; what came meanwhile goes between it and the next."""
-        self._working = False
-        ready = [model for model, waiting in enumerate(self._waiting) if waiting]
-        if not ready:
-            return
-        model = min(ready, key=self._used.__getitem__)
-        self._clock = self._used[model]
-        question = self._waiting[model].popleft()
-        if question.id in self._questions:
-            if question.prepared is not None:
-                self._place(question, question.prepared)
-            else:
-                self._prepare(question)
-        if question not in self._waiting[model] and any(self._waiting):
-            self._work_soon()
-        self._show()
-
-    def _prepare(self, question: Question) -> None:
-        question.description = question.description or self._descriptions[question.model]
-        description = question.description[1]
-        if description is None:
-            self._give_back(question)
-            return
-        question.waited = time.monotonic() - question.since
-        prepare, most = described(description), self.begin.max_pixels[question.model]
-        if len(question.data) > _LARGE:
-            future = asyncio.get_running_loop().run_in_executor(self._pool, lambda: prepare(question.data, max_pixels=most))
-            future.add_done_callback(lambda done: self._prepared(question, done.exception() or done.result()))
-            return
-        try:
-            found: Prepared | BaseException = prepare(question.data, max_pixels=most)
-        except Exception as error:
-            found = error
-        self._prepared(question, found)
-
-    def _prepared(self, question: Question, found: Prepared | BaseException) -> None:
-        if question.id not in self._questions:
-            return
-        if isinstance(found, RequestError):
-            self._end_of(question)
-            self.tell(question.model, found.status)
-            question.connection.fail(failure(found))
-        elif isinstance(found, BaseException):  # the server tries it again, and says what is wrong
-            self._give_back(question)
-        else:
-            self._used[question.model] += sum(found.stages.values())
-            self._place(question, found)
-
-    def _place(self, question: Question, prepared: Prepared) -> None:
-        """Ask the server; later, if there is no room for the image in the memory now."""
-        placed = self._slots.place(prepared.arrays)
-        if placed is None:
-            if any(other.placed for other in self._questions.values()):
-                question.prepared = prepared
-                self._waiting[question.model].appendleft(question)
-            else:
-                self._give_back(question)
-            return
-        question.placed, question.prepared = placed, None
+    def _ask(self, question: Question, prepared: Prepared) -> None:
+        """Ask the server about an image that is prepared."""
         assert question.description is not None
-        self.server.send(
-            channel.Asked(
-                question.id,
-                question.model,
-                question.params,
-                question.description[0],
-                placed,
-                dict(prepared.stages),
-                prepared.size,
-                question.waited,
-            )
-        )
+        number, stages = question.description[0], dict(prepared.stages)
+        placed, size = question.placed, prepared.size
+        self.server.send(channel.Asked(question.id, question.model, question.params, number, placed, stages, size, question.waited))
 
-    # -- ends --------------------------------------------------------------------------------------------------------
+    def _refuse(self, question: Question, error: RequestError) -> None:
+        """Say what is wrong with an image."""
+        self._end_of(question)
+        self.tell(question.model, error.status)
+        question.connection.fail(failure(error))
 
     def _give_back(self, question: Question) -> None:
         """Leave a request to the server."""
         self._end_of(question)
         question.connection.leave(question.head + question.body)
+
+    # -- ends --------------------------------------------------------------------------------------------------------
 
     def _drop(self, question: Question, status: int) -> None:
         """Give up a question."""
@@ -293,13 +195,7 @@ class Front:
 
     def _end_of(self, question: Question) -> None:
         if self._questions.pop(question.id, None) is not None:
-            self._held -= len(question.body)
-            self._slots.free(question.placed)
-            if any(self._waiting):
-                self._work_soon()
-
-    def _show(self) -> None:
-        self._board.wait(self._number, sum(map(len, self._waiting)))
+            self._images.free(question)
 
     def _sweep(self, now: float) -> None:
         """End what has taken too long, and tell the server what needn't be told at once."""
@@ -348,38 +244,3 @@ def _late(timeout: float) -> TimedOut:
 
 def _closing() -> Overloaded:
     return Overloaded("The server is shutting down; ask again in a moment.", retry_after=5)
-
-
-def main(told: str) -> None:
-    """Fork the fronts that are described by JSON, and wait until they have ended."""
-    for stop in (signal.SIGINT, signal.SIGTERM):  # of a terminal or a service, they reach all processes; the server decides
-        signal.signal(stop, signal.SIG_IGN)
-    begin = msgspec.json.decode(told, type=Begin)
-    gc.freeze()  # what is there now stays, and stays shared
-    for number, *files in begin.fronts:
-        if not os.fork():
-            _close(file for other in begin.fronts if other[0] != number for file in other[1:])
-            _front(begin, number, files)
-            os._exit(0)
-    _close(file for other in begin.fronts for file in other[1:])
-    os.close(begin.board)
-    with contextlib.suppress(ChildProcessError):
-        while True:
-            os.wait()
-
-
-def _close(files: Any) -> None:
-    for file in files:
-        os.close(file)
-
-
-def _front(begin: Begin, number: int, files: Sequence[int]) -> None:
-    messages, connections, memory = files
-    front = Front(begin, number, mmap.mmap(memory, 0), Board(begin.board, models=len(begin.max_pixels)))
-    os.close(memory)
-    work = front.run(socket.socket(fileno=messages), socket.socket(fileno=connections))
-    try:
-        uvloop: Any = __import__("uvloop")
-        uvloop.run(work)
-    except ImportError:
-        asyncio.run(work)

@@ -1,4 +1,4 @@
-"""Fronts, as the server sees them (see `web.front`): it starts them when they are missed, gives them connections, answers what they ask.
+"""Fronts, as the server sees them: it starts them when they are missed, gives them connections, answers what they ask.
 
 One that ends, whatever ended it, costs the connections that it had: another takes its place.
 """
@@ -9,27 +9,23 @@ import asyncio
 import contextlib
 import functools
 import logging
-import mmap
 import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import msgspec
-
-from exportweb.runtime import Answer, Job, ServedModel
-from exportweb.runtime.cpus import usable_cpus
+from exportweb.runtime import Answer, ServedModel
 from exportweb.runtime.jobs import Handed, OtherPreparation
 from exportweb.runtime.reader import Prepared
 from exportweb.runtime.slots import look
-from exportweb.web import channel
-from exportweb.web.board import Board
-from exportweb.web.front import Begin
+from exportweb.web.fronts import channel
+from exportweb.web.fronts.board import Board
+from exportweb.web.fronts.process import Begin
+from exportweb.web.fronts.spawn import Spawned, possible, spawn
 from exportweb.web.metrics import Metrics
 from exportweb.web.predict import content, requested
 from exportweb.web.refusal import Plain
@@ -37,45 +33,14 @@ from exportweb.web.responses import failure
 
 log = logging.getLogger(__name__)
 
-MEMORY = 64 << 20
-"""Bytes that a front shares with the server for arrays. What isn't used takes no memory."""
-
 PATIENCE = 16
 """How often fronts are missed in a second before they are worth their start."""
 
 _CROWD = 2  # requests in flight that get along without fronts
-_MANY, _MOST = 8, 16  # CPUs that are worth fronts, and fronts: more would ask for more than one process answers
 _AGAIN = 1.0  # seconds until a front that ended is replaced
+_FAILURES = 3  # fronts that ended before they took anything, one after the other, after which there are no more
 _GLANCE = 0.05  # seconds between two looks at a queue that is full
 _HEAD = 1 << 20  # bytes that are handed over with a connection
-
-# BLAS would start as many threads as there are CPUs, for nothing. And glibc keeps the memory of a picture for the next one, which else
-# costs as much time in page faults as decoding does (https://man7.org/linux/man-pages/man3/mallopt.3.html).
-_ENVIRONMENT = {"OPENBLAS_NUM_THREADS": "1", "MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20)}
-_START = "import sys; sys.path[:] = sys.argv[2:]; from exportweb.web.front import main; main(sys.argv[1])"
-
-
-def suitable() -> int:
-    """Return how many fronts suit this machine: one for each CPU, and none where a few threads keep all of them busy."""
-    return min(usable_cpus(), _MOST) if usable_cpus() >= _MANY else 0
-
-
-class _Front:
-    """One of them."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.messages, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.files, their_files = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        memory = os.memfd_create("exportweb-front")
-        os.ftruncate(memory, MEMORY)
-        self.memory = mmap.mmap(memory, MEMORY)
-        self.theirs = (theirs.detach(), their_files.detach(), memory)
-        self.process = 0
-        self.connections = 0
-        self.jobs: dict[int, Job] = {}
-        self.outbox: deque[tuple[int, channel.Answered | channel.Failed | channel.Again, Answer | None]] = deque()
-        self.channel: channel.Channel | None = None
 
 
 class Fronts:
@@ -103,8 +68,9 @@ class Fronts:
         self._metrics = metrics
         self._count = count if possible() else 0
         self._adopt = adopt
-        self._limits = max_upload, max(max_held // max(count, 1), max_upload), timeout, keep_alive
-        self._fronts: list[_Front] = []
+        self._max_upload, self._timeout, self._keep_alive = max_upload, timeout, keep_alive
+        self._max_held = max(max_held // max(count, 1), max_upload)
+        self._fronts: list[Spawned] = []
         self._missed: deque[float] = deque(maxlen=PATIENCE)
         self._described: list[tuple[int, bytes | None]] = [(0, None)] * len(self._models)
         self._descriptions: list[bytes] = [b""]
@@ -113,6 +79,7 @@ class Fronts:
         self._processes: list[subprocess.Popen[bytes]] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._failures = 0
         self._due = self._glancing = self._stopping = False
         self._ended = asyncio.Event()
         for _, model in self._models:
@@ -172,54 +139,52 @@ class Fronts:
             self._start(range(self._count))
 
     def _start(self, numbers: range) -> None:
-        if self._stopping:
+        if self._stopping or not self._count:
             return
+        begin = functools.partial(
+            Begin,
+            board=self._board_file,
+            paths={path.decode(): model for path, model in self._paths.items()},
+            max_pixels=[model.max_pixels for _, model in self._models],
+            max_upload=self._max_upload,
+            max_held=self._max_held,
+            timeout=self._timeout,
+            keep_alive=self._keep_alive,
+        )
         try:
-            fronts = [_Front(number) for number in numbers]
-            begin = Begin(
-                [(front.number, *front.theirs) for front in fronts],
-                self._board_file,
-                {path.decode(): model for path, model in self._paths.items()},
-                [model.max_pixels for _, model in self._models],
-                *self._limits,
-            )
-            files = [self._board_file, *(file for front in fronts for file in front.theirs)]
-            self._processes = [process for process in self._processes if process.poll() is None]
-            self._processes.append(
-                subprocess.Popen(
-                    [sys.executable, "-c", _START, msgspec.json.encode(begin).decode(), *sys.path],
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    env={**os.environ, **_ENVIRONMENT},
-                    pass_fds=files,
-                )
-            )
+            fronts, process = spawn(numbers, begin)
         except OSError as error:
             log.info("No process can be started to take requests, so threads do all: %s", error)
             self._count = 0
             return
+        self._processes = [*(other for other in self._processes if other.poll() is None), process]
         for front in fronts:
-            for file in front.theirs:
-                os.close(file)
             self._fronts.append(front)
             self._run(self._connect(front))
 
-    async def _connect(self, front: _Front) -> None:
+    async def _connect(self, front: Spawned) -> None:
         loop = asyncio.get_running_loop()
         received, ended = functools.partial(self._received, front), functools.partial(self._lost, front)
-        front.channel = opened = channel.Channel(front.files, channel.FromFront, received, ended)
+        front.channel = opened = channel.Channel(front.passed, channel.FromFront, received, ended)
         await loop.connect_accepted_socket(lambda: opened, front.messages)
 
-    def _lost(self, front: _Front) -> None:
+    def _lost(self, front: Spawned) -> None:
         """Know that a front has ended."""
         self._fronts.remove(front)
         for id in list(front.jobs):
             self._drop(front, id, None, 499)
-        if not self._stopping:
+        if self._board is not None:
+            self._board.wait(front.number, 0)
+        self._failures += not front.process
+        if self._stopping:
+            if not self._fronts:
+                self._ended.set()
+        elif self._failures > _FAILURES:
+            log.warning("Processes that take requests end as soon as they are started, so threads do all.")
+            self._count = 0
+        else:
             log.warning("A process that takes requests has ended; another takes its place.")
             asyncio.get_running_loop().call_later(_AGAIN, self._start, range(front.number, front.number + 1))
-        elif not self._fronts:
-            self._ended.set()
 
     async def close(self, grace: float) -> None:
         """Have what they were asked answered within `grace` seconds, and end them."""
@@ -244,7 +209,7 @@ class Fronts:
 
     # -- what they say -----------------------------------------------------------------------------------------------
 
-    def _received(self, front: _Front, message: Any) -> None:
+    def _received(self, front: Spawned, message: Any) -> None:
         match message:
             case channel.Asked():
                 self._asked(front, message)
@@ -261,10 +226,10 @@ class Fronts:
                 if taken is not None:
                     self._adopt(taken, message.data)
             case channel.Ready():
-                front.process = message.process
+                front.process, self._failures = message.process, 0
                 self._describe(front)
 
-    def _asked(self, front: _Front, asked: channel.Asked) -> None:
+    def _asked(self, front: Spawned, asked: channel.Asked) -> None:
         try:
             arrays = look(front.memory, asked.arrays)
             handed = Handed(self._descriptions[asked.preparation], Prepared(arrays, asked.stages, asked.size), asked.waited)
@@ -295,7 +260,7 @@ class Fronts:
         if told.status == 503:
             model.refused()
 
-    def _drop(self, front: _Front, id: int, model: int | None, status: int) -> None:
+    def _drop(self, front: Spawned, id: int, model: int | None, status: int) -> None:
         job = front.jobs.pop(id, None)
         if job is not None:
             job.cancel()
@@ -304,7 +269,7 @@ class Fronts:
 
     # -- answers -----------------------------------------------------------------------------------------------------
 
-    def _done(self, front: _Front, model: int, id: int, answer: Answer | Exception) -> None:
+    def _done(self, front: Spawned, model: int, id: int, answer: Answer | Exception) -> None:
         """Have an answer told; in any thread."""
         try:
             if not isinstance(answer, Exception):
@@ -317,7 +282,7 @@ class Fronts:
             error = unexpected
         self._put(front, model, channel.Failed(id, *failure(error)), None)
 
-    def _put(self, front: _Front, model: int, answer: channel.Answered | channel.Failed | channel.Again, counted: Answer | None) -> None:
+    def _put(self, front: Spawned, model: int, answer: channel.Answered | channel.Failed | channel.Again, counted: Answer | None) -> None:
         front.outbox.append((model, answer, counted))
         if not self._due:
             self._due = True
@@ -345,7 +310,7 @@ class Fronts:
 
     # -- what they know ----------------------------------------------------------------------------------------------
 
-    def _describe(self, only: _Front | None = None) -> None:
+    def _describe(self, only: Spawned | None = None) -> None:
         """Tell how images are prepared: one that is new everything, all what has changed."""
         for index, (_, model) in enumerate(self._models):
             predictor = model.predictor
@@ -394,9 +359,3 @@ class Fronts:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def possible() -> bool:
-    """Whether this system has what fronts need, and this program an interpreter that can be started."""
-    needed = hasattr(os, "memfd_create") and hasattr(os, "fork") and hasattr(socket, "send_fds")
-    return needed and bool(sys.executable) and not getattr(sys, "frozen", False)

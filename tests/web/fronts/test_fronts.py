@@ -17,7 +17,8 @@ import psutil
 import pytest
 
 from exportweb import Store
-from exportweb.web import fronts
+from exportweb.web.fronts import fronts
+from exportweb.web.fronts.spawn import Spawned
 from fronted import Fronted
 from serving import Artifacts, Server
 from wire import head, read_answer
@@ -97,24 +98,36 @@ def test_one_that_is_killed_takes_its_connections_along_and_is_replaced(serve: C
     assert sum(seen[error] for error in set(seen) - {"200", "blue"}) <= 6, "each client meets it once"
 
 
+def test_those_that_can_not_be_started_are_not_missed(tmp_path: Path, artifacts: Artifacts, picture: Picture) -> None:
+    path = artifacts.write(tmp_path / "colours.onnx")
+    server = Fronted({"colours": path}, patches={"spawn": {"_START": "raise SystemExit(1)"}})
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        assert server.http.post("/predict", content=picture("blue")).json()[0]["label"] == "blue"
+    assert server.http.get("/model").json()["runtime"]["fronts"] == 0
+    code, log = server.close()
+    assert code == 0
+    assert log.count("another takes its place") <= 3
+    assert "Processes that take requests end as soon as they are started, so threads do all." in log
+
+
 def test_one_that_says_nonsense_is_ended(serve: Callable[..., Fronted], picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
     """Here one that asks about an array where there is no memory."""
     import types
 
     from exportweb.runtime.slots import Placed
-    from exportweb.web import channel
+    from exportweb.web.fronts import channel
 
     killed: list[int] = []
     monkeypatch.setattr(fronts.os, "kill", lambda process, number: killed.append(process))
     those = fronts.Fronts({}, {}, types.SimpleNamespace(), count=1, adopt=print, max_upload=1, max_held=1, timeout=1, keep_alive=1)  # type: ignore[arg-type]
-    one = fronts._Front(0)
+    one = Spawned(0)
     one.process = 123
     for arrays in ({"image": Placed("|u1", (1 << 40,), 0)}, {"image": Placed("O", (1,), 0)}):
         those._received(one, channel.Asked(1, 0, {}, 0, arrays, {}, None, 0.0))
     those._received(one, channel.Asked(1, 5, {}, 9, {}, {}, None, 0.0))
     assert killed == [123] * 3
-    for file in one.theirs:
-        os.close(file)
+    one.started()
 
 
 def test_versions_swap_under_a_crowd(tmp_path: Path, artifacts: Artifacts, picture: Picture) -> None:
@@ -208,15 +221,3 @@ def test_models_share_them(serve: Callable[..., Fronted], picture: Picture) -> N
         assert answer.json()[0]["label"] == "blue"
     assert set(floods.end()) == {"200", "red"}
     assert server.counted(200, "calm") == 10
-
-
-@pytest.mark.parametrize(("cpus", "suits"), [(1, 0), (7, 0), (8, 8), (12, 12), (64, 16)])
-def test_how_many_suit(monkeypatch: pytest.MonkeyPatch, cpus: int, suits: int) -> None:
-    monkeypatch.setattr(fronts, "usable_cpus", lambda: cpus)
-    assert fronts.suitable() == suits
-
-
-def test_a_system_without_what_they_need_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert fronts.possible()
-    monkeypatch.delattr(fronts.os, "memfd_create")
-    assert not fronts.possible()

@@ -16,6 +16,7 @@ import pytest
 from exportweb import Store
 from fronted import Fronted
 from serving import SIDE, Artifacts
+from wire import head, read_answer
 
 Picture = Callable[..., bytes]
 
@@ -66,7 +67,7 @@ def noise() -> bytes:
 
 
 def test_what_does_not_fit_into_the_memory_is_prepared_by_the_server(serve: Callable[..., Fronted], picture: Picture) -> None:
-    server = serve(memory=SIDE * SIDE * 3 - 1)
+    server = serve(patches={"spawn": {"MEMORY": SIDE * SIDE * 3 - 1}})
     for colour in ("red", "green", "blue"):
         answer = server.http.post("/predict", content=picture(colour))
         assert answer.json()[0]["label"] == colour
@@ -75,7 +76,7 @@ def test_what_does_not_fit_into_the_memory_is_prepared_by_the_server(serve: Call
 
 def test_images_wait_for_room_in_the_memory(serve: Callable[..., Fronted], picture: Picture) -> None:
     """There is room for one."""
-    server = serve(memory=SIDE * SIDE * 3, slow=20)
+    server = serve(patches={"spawn": {"MEMORY": SIDE * SIDE * 3}}, slow=20)
     colours = ["red", "green", "blue"] * 8
     with ThreadPoolExecutor(12) as pool:
         answers = pool.map(lambda colour: httpx.post(f"{server.url}/predict", content=picture(colour), timeout=60).json(), colours)
@@ -105,6 +106,20 @@ def test_a_crowd_is_refused_and_told_when_to_come_again(serve: Callable[..., Fro
     assert all(int(answer.headers["retry-after"]) >= 1 for answer in answers if answer.status_code == 503)
     server.wait(lambda: server.counted(503) == refused + statuses[503])
     assert ask(0).status_code == 200, "there is room again"
+
+
+def test_bodies_that_are_held_are_bounded(serve: Callable[..., Fronted], picture: Picture) -> None:
+    """As soon as they are announced, however slowly they come."""
+    server = serve(fronts=1, max_upload=100_000, patches={"server": {"MAX_HELD": 150_000}})
+    first, second = server.connect(), server.connect()
+    first.sendall(head(90_000) + bytes(50_000))
+    time.sleep(0.1)
+    second.sendall(head(90_000) + bytes(1000))
+    assert read_answer(second)[0] == 503
+    first.sendall(bytes(40_000))
+    assert read_answer(first)[0] == 415
+    second.sendall(bytes(89_000) + head(len(picture())) + picture())
+    assert read_answer(second)[0] == 200
 
 
 def test_who_hangs_up_is_counted_and_not_computed_for(serve: Callable[..., Fronted], picture: Picture) -> None:

@@ -8,52 +8,16 @@ import socket
 import time
 from typing import TYPE_CHECKING, cast
 
-from exportweb.runtime.reader import Prepared
-from exportweb.runtime.slots import Placed
-from exportweb.web.channel import Answered
-from exportweb.web.connection import SEND_TIMEOUT
+from exportweb.web.connection import HEAD_LIMIT, SEND_TIMEOUT
+from exportweb.web.fronts.channel import Answered
+from exportweb.web.fronts.question import Question
 from exportweb.web.refusal import Plain, plain, refused, written
 from exportweb.web.responses import Failure, answer_headers
 
 if TYPE_CHECKING:
-    from exportweb.web.front import Front
+    from exportweb.web.fronts.front import Front
 
 _CONTENT_TYPE = re.compile(rb"\r\ncontent-type:[ \t]*([^\r]*)", re.IGNORECASE)
-
-
-class Question:
-    """A whole request, on its way from its connection to an answer."""
-
-    __slots__ = (
-        "body",
-        "connection",
-        "data",
-        "description",
-        "head",
-        "id",
-        "model",
-        "params",
-        "placed",
-        "prepared",
-        "since",
-        "waited",
-    )
-
-    def __init__(
-        self, id: int, connection: Connection, model: int, head: bytes, body: bytes, data: bytes, params: dict[str, str], since: float
-    ) -> None:
-        self.id = id
-        self.connection = connection
-        self.model = model
-        self.head = head
-        self.body = body
-        self.data = data
-        self.params = params
-        self.since = since
-        self.waited = 0.0
-        self.description: tuple[int, bytes | None] | None = None
-        self.prepared: Prepared | None = None
-        self.placed: dict[str, Placed] = {}
 
 
 class Connection(asyncio.Protocol):
@@ -68,6 +32,7 @@ class Connection(asyncio.Protocol):
         self._chunks: list[bytes] = []
         self._missing = 0  # bytes of the request's body
         self._to_drop = 0  # bytes of one that was refused
+        self._held = 0  # bytes of a body that count as held
         self._question: Question | None = None
         self._transport: asyncio.Transport | None = None
         self._task: asyncio.Task[object] | None = None
@@ -95,7 +60,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Deal with some bytes of requests."""
-        if self._later or self._leaving or self._question is not None:  # it has to wait for what was asked before
+        if self._later or self._leaving or self._question is not None or self in self._front.stalled:  # it waits for what was asked before
             self._later += data
             self.transport.pause_reading()
         elif self._to_drop:
@@ -111,6 +76,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Know that it has ended."""
         question, self._question = self._question, None
+        self._hold(0)
         self._front.lost(self, question)
 
     def pause_writing(self) -> None:
@@ -120,13 +86,14 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Know that its client has caught up."""
         self._front.stalled.pop(self, None)
+        asyncio.get_running_loop().call_soon(self._go_on)
 
     # -- requests ----------------------------------------------------------------------------------------------------
 
     def _begin(self, data: bytes) -> None:
         request = plain(data)
         model = None if request is None else self._front.model(request.path, request.body)
-        if request is None or model is None:
+        if request is None or model is None or request.end - request.body > HEAD_LIMIT:
             self.leave(data)
             return
         self._front.idle.pop(self, None)
@@ -136,6 +103,7 @@ class Connection(asyncio.Protocol):
             self._to_drop = request.end
             self._drop(data)
             return
+        self._hold(request.body)
         self._request, self._model = request, model
         self._chunks, self._missing = [data], request.end - len(data)
         if self._missing <= 0:
@@ -155,6 +123,11 @@ class Connection(asyncio.Protocol):
         kinds = _CONTENT_TYPE.findall(head)
         self._question = self._front.ask(self, self._model, request.query, kinds[-1] if kinds else b"", head, body)
 
+    def _hold(self, size: int) -> None:
+        """Count this many bytes as held for it."""
+        self._front.held += size - self._held
+        self._held = size
+
     def _drop(self, data: bytes) -> None:
         dropped = min(self._to_drop, len(data))
         self._to_drop -= dropped
@@ -172,6 +145,8 @@ class Connection(asyncio.Protocol):
             asyncio.get_running_loop().call_soon(self._go_on)
 
     def _go_on(self) -> None:
+        if self._question is not None or self._leaving or self in self._front.stalled:
+            return
         data, self._later = self._later, b""
         if data and not self.transport.is_closing():
             self.transport.resume_reading()
@@ -191,6 +166,7 @@ class Connection(asyncio.Protocol):
 
     def _send(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
         self._question = None
+        self._hold(0)
         if not self.transport.is_closing():
             self.transport.write(written(status, [(b"date", self._front.date), *headers], body, close=self._front.stopping))
             self._rest()
@@ -200,6 +176,7 @@ class Connection(asyncio.Protocol):
     def leave(self, data: bytes = b"") -> None:
         """Go to the server, with what was read of a request; now, or as soon as what was sent to the client is gone."""
         self._question = None
+        self._hold(0)
         self._later = data + self._later
         self._leaving = True
         if self.transport.is_closing():

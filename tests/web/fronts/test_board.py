@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from exportweb.web.board import Board
+from exportweb.web.fronts.board import Board
 
 
 @pytest.fixture
