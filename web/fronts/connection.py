@@ -101,6 +101,7 @@ class Connection(asyncio.Protocol):
         if seconds:
             self.transport.write(refused("The queue is full", seconds, close=False))
             self._to_drop = request.end
+            self._idle()
             self._drop(data)
             return
         self._hold(request.body)
@@ -140,9 +141,14 @@ class Connection(asyncio.Protocol):
         if self._front.stopping:
             self.transport.close()
             return
-        self._front.idle[self] = time.monotonic()
+        self._idle()
         if self._later:
             asyncio.get_running_loop().call_soon(self._go_on)
+
+    def _idle(self) -> None:
+        """Be the last of those that are owed nothing."""
+        self._front.idle.pop(self, None)
+        self._front.idle[self] = time.monotonic()
 
     def _go_on(self) -> None:
         if self._question is not None or self._leaving or self in self._front.stalled:

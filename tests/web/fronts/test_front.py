@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections import Counter
@@ -120,6 +121,26 @@ def test_bodies_that_are_held_are_bounded(serve: Callable[..., Fronted], picture
     assert read_answer(first)[0] == 415
     second.sendall(bytes(89_000) + head(len(picture())) + picture())
     assert read_answer(second)[0] == 200
+
+
+def test_the_body_of_who_was_refused_is_dropped_as_it_comes(serve: Callable[..., Fronted], picture: Picture) -> None:
+    server = serve(slow=5_000, fronts=1, model={"max_queue": 1})
+    busy = []
+    for _ in range((os.cpu_count() or 1) + 2):  # until each thread has one and one waits
+        busy.append(server.connect(head(len(picture())) + picture()))
+        time.sleep(0.1)
+    refused = server.connect(head(50_000))
+    assert read_answer(refused)[0] == 503
+    refused.sendall(bytes(30_000))
+    assert 200 in {read_answer(connection)[0] for connection in busy}
+    refused.sendall(bytes(20_000))
+    for _ in range(100):
+        refused.sendall(head(len(picture())) + picture())
+        status = read_answer(refused)[0]
+        if status == 200:
+            return
+        time.sleep(0.1)
+    pytest.fail("it isn't welcome again")
 
 
 def test_who_hangs_up_is_counted_and_not_computed_for(serve: Callable[..., Fronted], picture: Picture) -> None:
