@@ -24,9 +24,9 @@ from onnx import TensorProto, helper, numpy_helper
 from exportweb import Card, artifact
 from exportweb.card import ImageInput, Output, Source
 from exportweb.runtime import ServedModel
-from exportweb.runtime.slots import Slots
 from exportweb.runtime.tasks.image_classification import ImageClassification
 from exportweb.web.fronts import channel, fronts, spawn
+from exportweb.web.fronts.slots import Slots
 from exportweb.web.metrics import Metrics
 from exportweb.web.refusal import Plain
 from exportweb.web.server import SWITCH_INTERVAL

@@ -25,18 +25,23 @@ def test_runtime() -> None:
         "Answer",
         "Event",
         "File",
+        "Handed",
         "Job",
+        "OtherPreparation",
         "Predictor",
+        "Prepared",
         "ServedModel",
         "VersionInfo",
         "Workers",
         "available_devices",
         "card_for_onnx",
+        "described",
+        "usable_cpus",
     ]
 
 
 def test_web() -> None:
-    assert exportweb.web.__all__ == ["create_app", "run"]
+    assert exportweb.web.__all__ == ["create_app", "run", "suitable"]
 
 
 def test_every_public_name_is_there_and_documented() -> None:

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import msgspec
 
-from exportweb.runtime.slots import Placed
+from exportweb.web.fronts.slots import Placed
 
 _LENGTH = struct.Struct("<I")
 _NUMBER = struct.Struct("<Q")

@@ -13,7 +13,7 @@ from email.utils import formatdate
 from typing import Any
 
 from exportweb.errors import Overloaded, RequestError, TimedOut
-from exportweb.runtime.reader import Prepared
+from exportweb.runtime import Prepared
 from exportweb.web.fronts import channel
 from exportweb.web.fronts.board import Board
 from exportweb.web.fronts.connection import Connection

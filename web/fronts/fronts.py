@@ -18,13 +18,11 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from exportweb.runtime import Answer, ServedModel
-from exportweb.runtime.jobs import Handed, OtherPreparation
-from exportweb.runtime.reader import Prepared
-from exportweb.runtime.slots import look
+from exportweb.runtime import Answer, Handed, OtherPreparation, Prepared, ServedModel
 from exportweb.web.fronts import channel
 from exportweb.web.fronts.board import Board
 from exportweb.web.fronts.process import Begin
+from exportweb.web.fronts.slots import look
 from exportweb.web.fronts.spawn import Spawned, possible, spawn
 from exportweb.web.metrics import Metrics
 from exportweb.web.predict import content, requested

@@ -10,10 +10,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from exportweb.errors import RequestError
-from exportweb.runtime.preparation import described
-from exportweb.runtime.reader import Prepared
-from exportweb.runtime.slots import Slots
+from exportweb.runtime import Prepared, described
 from exportweb.web.fronts.question import Question
+from exportweb.web.fronts.slots import Slots
 
 _LARGE = 1 << 20  # bytes of an image file from which on others don't wait for it
 

@@ -33,11 +33,14 @@ class Begin(msgspec.Struct, array_like=True, frozen=True):
     keep_alive: float
 
 
+_decode = msgspec.json.Decoder(Begin).decode
+
+
 def main(told: str) -> None:
     """Fork the fronts that are described by JSON, and wait until they have ended."""
     for stop in (signal.SIGINT, signal.SIGTERM):  # of a terminal or a service, they reach all processes; the server decides
         signal.signal(stop, signal.SIG_IGN)
-    begin = msgspec.json.decode(told, type=Begin)
+    begin = _decode(told)
     module: Any = importlib.import_module("exportweb.web.fronts.front")
     gc.freeze()  # what is there now stays, and stays shared
     for number, *files in begin.fronts:

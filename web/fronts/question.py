@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from exportweb.runtime.reader import Prepared
-from exportweb.runtime.slots import Placed
+from exportweb.runtime import Prepared
+from exportweb.web.fronts.slots import Placed
 
 if TYPE_CHECKING:
     from exportweb.web.fronts.connection import Connection

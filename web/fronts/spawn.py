@@ -12,8 +12,7 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from exportweb.runtime import Answer, Job
-from exportweb.runtime.cpus import usable_cpus
+from exportweb.runtime import Answer, Job, usable_cpus
 from exportweb.web.fronts import channel
 from exportweb.web.fronts.process import Begin
 

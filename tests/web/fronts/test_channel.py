@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from exportweb.runtime.slots import Placed
 from exportweb.web.fronts import channel
+from exportweb.web.fronts.slots import Placed
 
 ASKED = channel.Asked(7, 0, {"top_k": "3"}, 1, {"image": Placed("|u1", (2, 2, 3), 64)}, {"decode": 0.1}, (2, 2), 0.5)
 ANSWERS = channel.Answers(

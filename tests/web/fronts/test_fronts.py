@@ -115,8 +115,8 @@ def test_one_that_says_nonsense_is_ended(serve: Callable[..., Fronted], picture:
     """Here one that asks about an array where there is no memory."""
     import types
 
-    from exportweb.runtime.slots import Placed
     from exportweb.web.fronts import channel
+    from exportweb.web.fronts.slots import Placed
 
     killed: list[int] = []
     monkeypatch.setattr(fronts.os, "kill", lambda process, number: killed.append(process))

@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import mmap
 from collections.abc import Mapping
+from typing import Any
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
-from exportweb.runtime.reader import Array
+Array = NDArray[Any]
 
 _ALIGNED = 64  # bytes: a cache line
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from exportweb.runtime.slots import Placed, Slots, look
+from exportweb.web.fronts.slots import Placed, Slots, look
 
 
 def array(size: int, value: int = 1) -> np.ndarray:
