@@ -101,10 +101,8 @@ class Fronts:
         model = self._paths.get(request.path)
         if not self._count or model is None or self._stopping or len(data) > _HEAD:
             return False
-        if not self._fronts:
-            if in_flight > _CROWD:
-                self._miss()
-            return False
+        if self._board is None and in_flight > _CROWD:
+            self._miss()
         ready = [front for front in self._fronts if front.process]
         if not ready or self._described[model][1] is None:
             return False
@@ -129,7 +127,6 @@ class Fronts:
         now = time.monotonic()
         self._missed.append(now)
         if len(self._missed) == PATIENCE and now - self._missed[0] < 1:
-            self._missed.clear()
             self._loop = asyncio.get_running_loop()
             self._board_file = Board.create(models=len(self._models), fronts=self._count)
             self._board = Board(os.dup(self._board_file), models=len(self._models))

@@ -98,6 +98,18 @@ def test_one_that_is_killed_takes_its_connections_along_and_is_replaced(serve: C
     assert sum(seen[error] for error in set(seen) - {"200", "blue"}) <= 6, "each client meets it once"
 
 
+def test_when_all_are_killed_as_many_take_their_place(serve: Callable[..., Fronted], picture: Picture) -> None:
+    server = serve()
+    crowd = Crowd(server.url, picture("blue"), count=6)
+    for process in (before := server.processes()):
+        os.kill(process, signal.SIGKILL)
+    server.wait(lambda: len(server.processes()) == 2 and not {*server.processes()} & {*before})
+    server.wait(lambda: server.http.get("/model").json()["runtime"]["fronts"] == 2)
+    time.sleep(1.5)
+    assert crowd.end()["200"] > 50
+    assert len(server.processes()) == 2
+
+
 def test_those_that_can_not_be_started_are_not_missed(tmp_path: Path, artifacts: Artifacts, picture: Picture) -> None:
     path = artifacts.write(tmp_path / "colours.onnx")
     server = Fronted({"colours": path}, patches={"spawn": {"_START": "raise SystemExit(1)"}})
