@@ -268,11 +268,12 @@ class Lane:
     # -- what can be done --------------------------------------------------------------------------------------------
 
     def _can_run(self) -> bool:
-        """Whether a run can start. On a GPU, one beside another would wait for that, so it begins only if it is large: more may come."""
-        if not self._ready or not self._running:
-            return bool(self._ready)
+        """Whether a run can start. Of a GPU's two, the second would wait for the first, so it begins only if it is large: more may come."""
+        if not self._ready:
+            return False
         plan = self._ready_first()
-        return self._running < plan.max_runs and (plan.prepare_first or 2 * len(self._ready) >= plan.max_batch)
+        alone = 2 * self._running < plan.max_runs  # on one of the GPUs
+        return self._running < plan.max_runs and (plan.prepare_first or alone or 2 * len(self._ready) >= plan.max_batch)
 
     def _can_prepare(self) -> bool:
         """Whether an image waits, and not so many are ready that a swap would find a long tail; or it has waited longer than those."""

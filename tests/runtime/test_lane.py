@@ -140,6 +140,17 @@ def test_a_run_beside_another_on_a_gpu_is_large(versions: list[Live], handed: Ha
     assert len(taken.jobs) == min(ready, 8), "all that is ready"
 
 
+def test_each_gpu_has_a_run_before_one_has_two(versions: list[Live], handed: Handed) -> None:
+    lane = Workers(4).lane()
+    versions[1].plan = PLAN._replace(max_batch=8, max_runs=4, prepare_first=False)
+    lane.swap(versions[1])
+    taken = []
+    for _ in range(3):
+        lane.submit(b"", None, print, handed=handed)
+        taken.append(lane.next() is not None)
+    assert taken == [True, True, False]
+
+
 @pytest.mark.parametrize("prepare_first", [False, True])
 def test_what_comes_prepared_does_not_overtake_what_waits(versions: list[Live], handed: Handed, prepare_first: bool) -> None:
     lane = Workers(1).lane()
