@@ -223,6 +223,8 @@ class Fronts:
             case channel.Ready():
                 front.process, self._failures = message.process, 0
                 self._describe(front)
+                if len(self) == self._count:
+                    log.info("%d processes take requests from now on.", self._count)
 
     def _asked(self, front: Spawned, asked: channel.Asked) -> None:
         try:

@@ -79,6 +79,7 @@ def test_a_crowd_calls_for_them(tmp_path: Path, artifacts: Artifacts, picture: P
         server.wait(lambda: server.http.get("/model").json()["runtime"]["fronts"] == 2)
         time.sleep(0.5)
         seen = crowd.end()
+        assert "exportweb: 2 processes take requests from now on." in server.log
     assert set(seen) == {"200", "green"}
 
 
