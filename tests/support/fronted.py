@@ -17,7 +17,7 @@ import httpx
 import psutil
 
 RUN = """
-import json, sys
+import json, os, sys
 from exportweb.web import server
 from exportweb.web.fronts import fronts, spawn
 from exportweb.runtime import ServedModel
@@ -31,6 +31,7 @@ models = {name: ServedModel(path, device="cpu", tuning_budget=0, **model_options
 for model in models.values():
     model.start(wait=True)
 server.run(models, name="models", port=0, **options)
+os._exit(0)  # a thread may be inside a long run, and would abort the process if Python ended around it
 """
 
 
