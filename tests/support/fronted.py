@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -71,8 +72,11 @@ class Fronted:
 
     def processes(self) -> list[int]:
         """The fronts' numbers: they are children of children."""
-        children = psutil.Process(self.process.pid).children()
-        return [front.pid for child in children for front in child.children()]
+        found: list[int] = []
+        for child in psutil.Process(self.process.pid).children():
+            with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended
+                found += [front.pid for front in child.children()]
+        return found
 
     def counted(self, status: int, model: str = "") -> float:
         """Return how many predictions were answered with a status."""
