@@ -109,7 +109,12 @@ class Predict:
                 watch.cancel()
 
     def _give_up(self, future: asyncio.Future[Answer]) -> None:
-        _settle(future, TimedOut(f"There was no answer within {self._timeout:g} s; the server is too busy. Ask again later."))
+        _settle(future, late(self._timeout))
+
+
+def late(timeout: float) -> TimedOut:
+    """Return what is said to who has waited for so many seconds."""
+    return TimedOut(f"There was no answer within {timeout:g} s; the server is too busy. Ask again later.")
 
 
 def content(answer: Answer) -> tuple[str, bytes]:

@@ -12,7 +12,7 @@ from collections import Counter
 from email.utils import formatdate
 from typing import Any
 
-from exportweb.errors import Overloaded, RequestError, TimedOut
+from exportweb.errors import Overloaded, RequestError
 from exportweb.runtime import Prepared
 from exportweb.web.fronts import channel
 from exportweb.web.fronts.board import Board
@@ -21,6 +21,7 @@ from exportweb.web.fronts.images import Images
 from exportweb.web.fronts.process import Begin
 from exportweb.web.fronts.question import Question
 from exportweb.web.payload import parse
+from exportweb.web.predict import late
 from exportweb.web.responses import Failure, failure
 
 INCOMPLETE = 1.0  # seconds that a body may take to arrive here
@@ -203,7 +204,7 @@ class Front:
         for question in list(self._questions.values()):
             if now - question.since < self.begin.timeout and not (self.stopping and now > self._end):
                 break
-            error = _closing() if self.stopping and now > self._end else _late(self.begin.timeout)
+            error = _closing() if self.stopping and now > self._end else late(self.begin.timeout)
             self._drop(question, error.status)
             question.connection.fail(failure(error))
         for connection, since in list(self.incomplete.items()):
@@ -236,10 +237,6 @@ class Front:
         if self.stopping and not self.connections:
             self._report()
             self.server.close()
-
-
-def _late(timeout: float) -> TimedOut:
-    return TimedOut(f"There was no answer within {timeout:g} s; the server is too busy. Ask again later.")
 
 
 def _closing() -> Overloaded:
