@@ -38,10 +38,12 @@ A row without **bold** words holds.
   stand for how many tensors; each such tensor was changed alone, and the file followed.
 - *1, 2, 5*: whether batches of 1, 2 and 5 images are answered as the model itself answers them after all its weights have changed, and the
   worst `max|ONNX - PyTorch| / max|PyTorch|`; up to 1e-3 is the same answer.
+- *sample*: the sides of the image that each version is checked with, where one that is smaller than the model's own shows as much (see
+  [exporters/any_size.py](../exporters/any_size.py)).
 - *attach, version*: seconds to export and prove the graph, and to write and check a version, on two busy cores: orders of magnitude.
 """
 THEIRS = "\n## detectron2\n"  # from here on the page is detectron2_models.py's
-COLUMNS = ("model", "format", "MB", "refresh", "weights", "unused", "tied", "1, 2, 5", "attach, s", "version, s")
+COLUMNS = ("model", "format", "MB", "refresh", "weights", "unused", "tied", "1, 2, 5", "sample", "attach, s", "version, s")
 
 TIMM = "## timm\n\nThe model with the fewest parameters of each of timm's architectures."
 TORCHVISION = "## torchvision\n\nOne small model of each family of classifiers."
@@ -150,6 +152,7 @@ def one(spec: str) -> dict[str, Any]:
         "unused": len(floating.keys() & graph.template.missing),
         "tied": f"{len(tied)} of {len(set(tied))}" if tied else "",
         "worst": worst,
+        "sample": graph.sample.shape[1] if graph.sample.shape[1] < image.height else "",
         "attach": attach,
         "version": version,
     }
@@ -171,7 +174,7 @@ def row(spec: str, timeout: int) -> str:
     if spec in finders.SPECS:
         cells = finders.cells(found)
     elif "error" in found:
-        cells = ["**none**", "", f"**{found['error'][:200].replace('|', '/')}**", "", "", "", "", "", ""]
+        cells = ["**none**", "", f"**{found['error'][:200].replace('|', '/')}**", "", "", "", "", "", "", ""]
     else:
         cells = [
             "ONNX",
@@ -181,6 +184,7 @@ def row(spec: str, timeout: int) -> str:
             str(found["unused"] or ""),
             found["tied"],
             f"{found['worst']:.0e}" if found["worst"] <= 1e-3 else f"**{found['worst']:.0e}**",
+            str(found["sample"]),
             f"{found['attach']:.1f}",
             f"{found['version']:.2f}",
         ]

@@ -20,7 +20,8 @@ import timm
 import torch
 
 from exportweb import Store
-from exportweb.exporters.exporter import Exporter, Graph
+from exportweb.exporters.exporter import Exporter
+from exportweb.exporters.onnx_graph import Graph
 from exportweb.exporters.publisher import Publisher
 from exportweb.exporters.weights import Snapshot
 from measure import interleaved, ratio, table

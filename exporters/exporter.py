@@ -3,113 +3,23 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import Future
-from typing import Any, BinaryIO
+from collections.abc import Mapping, Sequence
+from typing import BinaryIO
 
-import numpy as np
-import torch
 from torch import nn
 
-from exportweb import artifact
 from exportweb.card import Card, Precision, Source
 from exportweb.errors import ExportError
-from exportweb.exporters import frameworks, golden, half, proof, provenance
+from exportweb.exporters import frameworks, half, proof, provenance
 from exportweb.exporters.beside import Beside
-from exportweb.exporters.graph import Exported, export_graph
-from exportweb.exporters.image_model import THRESHOLD, Detector, Outputs
+from exportweb.exporters.onnx_graph import Graph
 from exportweb.exporters.script_graph import ScriptGraph
 from exportweb.exporters.state import matters
-from exportweb.exporters.template import Template
 from exportweb.exporters.traced import Traced
 from exportweb.exporters.unwrap import unwrap
 from exportweb.exporters.weights import Snapshot, Weights
-from exportweb.runtime.session import OnnxSession
 
 log = logging.getLogger("exportweb")
-
-_THREADS = 1  # for ONNX Runtime's check, since training wants the others
-
-
-class Graph(Traced):
-    """An ONNX graph, which ONNX Runtime checks."""
-
-    suffix, engine = ".onnx", "ONNX Runtime"
-    template: Template
-    fp16 = False
-
-    def _trace(self, example: np.ndarray) -> None:
-        exported = self.export(example)
-        self.template = Template(exported.whole, self.names)
-        self._session = OnnxSession(exported.weightless, device="cpu", threads=_THREADS)
-
-    def export(self, images: np.ndarray) -> Exported:
-        """Trace the twin as it is now on images like these."""
-        free = (0,) * self.description.batch + (1, 2) * (not self.description.input.height)
-        return export_graph(
-            self.twin, torch.from_numpy(images), self.names, outputs=self.outputs, free=free, tracer=self.description.tracer
-        )
-
-    def retraced(self, snapshot: Snapshot) -> bool:
-        """Export again and compare."""
-        self.borrow(snapshot)
-        return self.export(self.sample).whole == b"".join(self.template.fill(snapshot.tensors))
-
-    def to_half(self, snapshot: Snapshot) -> None:
-        """Make it a graph that holds and computes float16, into which a snapshot's weights are rounded while they are written.
-
-        Raises `ExportError` if a weight in `snapshot` is too large for that, or if the model answers too differently.
-        """
-        exported = half.half(b"".join(self.template.fill(snapshot.tensors)), self.names)
-        self.template = Template(exported.whole, self.names)
-        self._session = OnnxSession(exported.weightless, device="cpu", threads=_THREADS)
-        self.fp16, self.tolerance = True, half.TOLERANCE
-        self.borrow(snapshot)
-        off = golden.difference(self.answer(snapshot, self.sample), self.eager(self.sample))
-        if off > self.tolerance:
-            raise ExportError(
-                f"In float16 the model's answer is {off:.1e} off PyTorch's in float32; allowed is {self.tolerance:.0e}. "
-                "Publish it in float32: precision='fp32'."
-            )
-
-    def answer(self, snapshot: Snapshot, images: np.ndarray) -> Outputs:
-        """Run ONNX Runtime."""
-        weights = {p.name: snapshot.tensors[self.names[p.name]].numpy() for p in self._session.inputs if p.name in self.names}
-        if self.fp16:
-            weights = {name: half.rounded(weight, name) if weight.dtype == np.float32 else weight for name, weight in weights.items()}
-        if isinstance(self.twin, Detector):
-            weights[THRESHOLD] = self.twin.exportweb_threshold.numpy()
-        return self._session.run({**weights, "image": images}, self.outputs)
-
-    def write(self, file: BinaryIO, snapshot: Snapshot, card: Card) -> Card:
-        """Write the graph and sync it, while PyTorch answers, and while ONNX Runtime does, and it is hashed; the card, when all is done."""
-        snapshot.wait()
-        one_by_one = self._beside.crowded
-        users: list[Future[Any]] = []  # of the snapshot
-
-        def beside(future: Future[Any]) -> Future[Any]:
-            users.append(future)
-            if one_by_one:
-                future.result()
-            return future
-
-        try:
-            expected = beside(self._beside.compute(self._eager, snapshot))  # what takes longest, as a rule
-            written = beside(self._beside.call(_write, file, self.template.fill(snapshot.tensors)))
-            finite = beside(self._beside.call(self._require_finite, snapshot))
-            got = self.answer(snapshot, self.sample)
-            digest = artifact.digest(self.template.fill(snapshot.tensors))
-            finite.result()
-            written.result()
-        finally:
-            for future in users:
-                future.exception()  # whatever happens, the snapshot is no longer in use
-        answer = expected.result()
-        self._checked(got, answer)
-        card = card.replace(golden=golden.golden(self.sample, answer, tolerance=self.tolerance), digest=digest)
-        file.write(artifact.card_entry(card))
-        return card
 
 
 class Exporter:
@@ -224,6 +134,8 @@ class Exporter:
         graph = kind(self.model, self.weights, self.description, self.beside)
         snapshot.take(self.weights)
         graph.whole = proof.disprove(graph, snapshot)
+        if isinstance(graph, Graph) and graph.whole is None:
+            graph.shrink(snapshot)
         return graph
 
     def _proved_or_script(self, snapshot: Snapshot) -> Traced:
@@ -256,13 +168,6 @@ class Exporter:
         if self.labels is not None:
             log.warning("exportweb: the model now has %d classes, but %d labels were given; numbering them", classes, len(self.labels))
         return tuple(f"class_{i}" for i in range(classes))
-
-
-def _write(file: BinaryIO, chunks: Iterable[bytes | memoryview]) -> None:
-    """Write to a file on disk, and sync it."""
-    file.writelines(chunks)
-    file.flush()
-    os.fsync(file.fileno())
 
 
 def default_name(model: nn.Module) -> str:

@@ -21,10 +21,10 @@ _BLOCKS = 12
 def mosaic(image: ImageInput, *, batch: int = 1, size: tuple[int, int] | None = None) -> np.ndarray:
     """Return uint8 [batch, height, width, channels]: squares of random colours, the same on every call.
 
-    Squares have edges, colours and contrast, as photos do, and compress to next to nothing inside the card. `size` is the (height,
-    width) where `image` allows any.
+    Squares have edges, colours and contrast, as photos do, and compress to next to nothing inside the card. `size` is (height, width),
+    in pixels, where it isn't that of `image`.
     """
-    high, wide = size if size is not None and not image.height else (image.height, image.width)
+    high, wide = size or (image.height, image.width)
     random = np.random.default_rng(0)
     small = random.integers(0, 256, (batch, _BLOCKS, _BLOCKS, image.channels), dtype=np.uint8)
     rows = np.arange(high) * _BLOCKS // high

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import onnx_ir
 import torch
+from onnx import ModelProto, helper
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 from onnxscript import optimizer
 from torch import nn
@@ -77,6 +78,18 @@ def export_graph(
             del graph.graph.initializers[str(value.name)]
             graph.graph.inputs.append(value)
         return Exported(whole, onnx_ir.to_proto(graph).SerializeToString())
+
+
+def weightless(model: ModelProto, names: Collection[str]) -> bytes:
+    """Serialise a graph with its weights, which go by these names, as further inputs; `model` is used up."""
+    graph = model.graph
+    held = [tensor for tensor in graph.initializer if tensor.name in names]
+    kept = [tensor for tensor in graph.initializer if tensor.name not in names]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+    graph.input.extend(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims) for tensor in held)
+    light: bytes = model.SerializeToString()
+    return light
 
 
 def _trace(model: nn.Module, image: torch.Tensor, outputs: list[str], free: Sequence[int]) -> onnx_ir.Model:

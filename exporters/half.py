@@ -7,7 +7,7 @@ lacks float16, as CPUs do. So activations that overflow float16 do it on a GPU a
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
 
 import numpy as np
 import onnx
@@ -16,7 +16,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 from onnx_ir.passes.common import TopologicalSortPass
 
 from exportweb.errors import ExportError, Rejected
-from exportweb.exporters.graph import Exported
+from exportweb.exporters.graph import Exported, weightless
 
 TOLERANCE = 1e-2
 """How far an answer may be from PyTorch's own in float32: five times what the worst of seven architectures took with random weights."""
@@ -56,17 +56,10 @@ def rounded(array: np.ndarray, name: str) -> np.ndarray:
     return value
 
 
-def half(model: bytes, names: Iterable[str]) -> Exported:
+def half(model: bytes, names: Collection[str]) -> Exported:
     """Convert a serialised graph; `names` are those of its weights. Raises `ExportError` as `half_model` does."""
     converted = half_model(onnx.load_from_string(model))
-    whole: bytes = converted.SerializeToString()
-    graph, weights = converted.graph, set(names)
-    held = [tensor for tensor in graph.initializer if tensor.name in weights]
-    kept = [tensor for tensor in graph.initializer if tensor.name not in weights]
-    del graph.initializer[:]
-    graph.initializer.extend(kept)
-    graph.input.extend(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims) for tensor in held)
-    return Exported(whole, converted.SerializeToString())
+    return Exported(converted.SerializeToString(), weightless(converted, names))
 
 
 def half_model(model: ModelProto) -> ModelProto:

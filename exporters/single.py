@@ -14,8 +14,9 @@ from torch import nn
 from exportweb.atomic import replace_file
 from exportweb.errors import ExportError
 from exportweb.exporters import frameworks, named, torch_modules
-from exportweb.exporters.exporter import Exporter, Graph
+from exportweb.exporters.exporter import Exporter
 from exportweb.exporters.frameworks import Hints
+from exportweb.exporters.onnx_graph import Graph
 from exportweb.exporters.precision import TOLERANCE, check, convert
 
 

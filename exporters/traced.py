@@ -41,8 +41,9 @@ class Traced(abc.ABC):
         image = description.input
         self.state = PlainState(weights)
         self.twin = self.wrap(eval_copy(model))
-        self.sample = golden.mosaic(image, size=description.sample)
-        example = golden.mosaic(image, size=description.sample, batch=2 if description.batch else 1)
+        size = None if image.height else description.sample
+        self.sample = golden.mosaic(image, size=size)
+        example = golden.mosaic(image, size=size, batch=2 if description.batch else 1)
         try:
             self.classes = self.twin.classes(golden.eager(self.twin, example, self.outputs))
         except ExportError:

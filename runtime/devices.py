@@ -35,13 +35,21 @@ def parse(device: str) -> list[str]:
     return devices
 
 
-def load(path: str | os.PathLike[str], *, device: str, threads: int = 0, memory_limit: int = 0, graphs: Sequence[int] = ()) -> Session:
+def load(
+    path: str | os.PathLike[str],
+    *,
+    device: str,
+    threads: int = 0,
+    memory_limit: int = 0,
+    graphs: Sequence[int] = (),
+    sides: Mapping[str, Sequence[int | None]] | None = None,
+) -> Session:
     """Load a file onto each of these devices. On GPUs, batches of the sizes in `graphs` are recorded as CUDA graphs where that is faster.
 
-    `threads` and `memory_limit` are those of `OnnxSession`, which also says what is raised.
+    `threads`, `memory_limit` and `sides` are those of `OnnxSession`, which also says what is raised.
     """
     devices = parse(device)
-    options: dict[str, Any] = {"threads": threads, "memory_limit": memory_limit}
+    options: dict[str, Any] = {"threads": threads, "memory_limit": memory_limit, "sides": sides}
     first = _fastest(path, devices[0], graphs, options)
     if len(devices) == 1:
         return first

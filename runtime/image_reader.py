@@ -76,7 +76,8 @@ class ImageReader:
         return Prepared({input.name: array}, {}, size)
 
 
-def _shape(input: ImageInput) -> tuple[int | None, ...]:
+def sides(input: ImageInput) -> tuple[int | None, ...]:
+    """Return how large an image is in the graph, in the order of its layout; None is any size."""
     height, width, channels = input.height or None, input.width or None, input.channels
     return (height, width, channels) if input.layout == "NHWC" else (channels, height, width)
 
@@ -88,7 +89,7 @@ def _check(input: ImageInput, ports: Sequence[Port]) -> int | None:
         raise CardError(f"The card describes one input, {input.name!r}; the graph has {names}.")
     if (input.height == 0) != (input.width == 0):
         raise CardError(f"The card's input is {input.height} x {input.width}; a size is two numbers, or 0 x 0 where any will do.")
-    port, shape = ports[0], _shape(input)
+    port, shape = ports[0], sides(input)
     fits = len(port.shape) == 4 and all(has in (None, want) for has, want in zip(port.shape[1:], shape, strict=True))
     if port.dtype != input.dtype or not fits:
         raise CardError(

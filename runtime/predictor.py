@@ -17,7 +17,7 @@ from exportweb.card import ROLES, Card
 from exportweb.errors import ArtifactError, BadInput, CardError
 from exportweb.runtime import devices, tasks
 from exportweb.runtime.array_reader import ArrayReader
-from exportweb.runtime.image_reader import ImageReader
+from exportweb.runtime.image_reader import ImageReader, sides
 from exportweb.runtime.preparation import Decode
 from exportweb.runtime.reader import Prepared, Reader, Row
 from exportweb.runtime.session import Session
@@ -94,7 +94,14 @@ class Predictor:
             torchscript = importlib.import_module("exportweb.runtime.torchscript")  # needs torch
             session: Session = torchscript.TorchScriptSession(path, card=card, device=device, threads=threads)
         else:
-            session = devices.load(path, device=device, threads=threads, memory_limit=memory_limit, graphs=graphs)
+            session = devices.load(
+                path,
+                device=device,
+                threads=threads,
+                memory_limit=memory_limit,
+                graphs=graphs,
+                sides={card.input.name: sides(card.input)} if card.input else None,
+            )
         return cls(card, session, decoding=decoding)
 
     def beside(self, alone: Predictor) -> Predictor:

@@ -59,6 +59,13 @@ class Port(NamedTuple):
         """Whether it is an array of numbers or booleans of a dtype that NumPy has."""
         return self.dtype in np.sctypeDict and np.dtype(self.dtype).kind in "biuf"
 
+    def sized(self, sides: Sequence[int | None] | None) -> Port:
+        """Return this port with these lengths behind the batch where its own are any."""
+        if sides is None or len(self.shape) != 1 + len(sides):
+            return self
+        known = (side if own is None else own for own, side in zip(self.shape[1:], sides, strict=True))
+        return self._replace(shape=(self.shape[0], *known))
+
     def describe(self) -> str:
         """Return ``float32 [N, 3]``, where N is any length."""
         return f"{self.dtype} [{', '.join('N' if side is None else str(side) for side in self.shape)}]"
@@ -88,6 +95,8 @@ class OnnxSession:
     a single stream of small runs, slower as soon as two runs or anything else want the cores. Without `optimize` the graph is run as it
     stands, for a session that runs once.
 
+    `sides` are how long the dimensions of inputs are behind the batch, by name, where the graph takes any length and others say which.
+
     On a GPU, `memory_limit` bounds what ONNX Runtime's arena takes of its memory for this session, in bytes; `graphs` are batch sizes to
     record as CUDA graphs, of a session that is then run by one thread after the other.
 
@@ -104,6 +113,7 @@ class OnnxSession:
         optimize: bool = True,
         memory_limit: int = 0,
         graphs: Sequence[int] = (),
+        sides: Mapping[str, Sequence[int | None]] | None = None,
     ) -> None:
         ort = _onnxruntime()
         self.threads = threads or usable_cpus()
@@ -135,7 +145,7 @@ class OnnxSession:
                     "and that its driver, CUDA and cuDNN have the versions it needs, or use device='cpu'."
                 )
             _warn_of_cpu("Its GPU, driver, CUDA or cuDNN isn't one that it can use.")
-        self.inputs: tuple[Port, ...] = tuple(_port(arg) for arg in self._session.get_inputs())
+        self.inputs: tuple[Port, ...] = tuple(_port(arg).sized((sides or {}).get(arg.name)) for arg in self._session.get_inputs())
         self.outputs: tuple[Port, ...] = tuple(_port(arg) for arg in self._session.get_outputs())
         self.recorded = bool(graphs)
         self._run = self._runner(graphs)

@@ -5,8 +5,8 @@ import torch
 
 from exportweb.errors import ExportError
 from exportweb.exporters.beside import Beside
-from exportweb.exporters.exporter import Graph
 from exportweb.exporters.frameworks import Hints, describe
+from exportweb.exporters.onnx_graph import Graph
 from exportweb.exporters.proof import disprove
 from exportweb.exporters.weights import Snapshot, Weights
 from models import Tiny, example
