@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-import numpy as np
 import onnx
 from onnx import ModelProto, shape_inference
 
+from exportweb.exporters import golden
 from exportweb.exporters.graph import Exported, weightless
 from exportweb.exporters.image_model import Outputs
 
@@ -21,8 +21,7 @@ Size = tuple[int, int]
 
 _SIDES = 64, 96, 128  # of a small image: two places are left after a stride of 32, or a few where the edges are not padded
 _ODD = 11, 37  # what makes such a side one that no stride divides
-_FOLLOWS = 0.01  # how far off an answer may be, as a part of how far the answers to two images are apart
-_NOISE = 1e-6  # what the order alone in which sums are taken may make, as a part of the largest score
+_NOISE = 1e-6
 
 
 def sizes(whole: Size) -> Iterator[tuple[Size, Size]]:
@@ -60,14 +59,7 @@ def freed(model: bytes, names: Collection[str]) -> Exported | None:
 
 def same(got: Outputs, expected: Outputs) -> bool:
     """Whether answers to two images are PyTorch's; how far those are apart says how exact that has to be."""
-    return all(_same(got[name], expected[name]) for name in expected)
-
-
-def _same(got: np.ndarray, expected: np.ndarray) -> bool:
-    if got.shape != expected.shape or not (np.isfinite(got).all() and np.isfinite(expected).all()):
-        return False
-    apart, scale = np.abs(expected[0] - expected[1]).max(), np.abs(expected).max()
-    return bool(np.abs(got - expected).max() <= max(_FOLLOWS * apart, _NOISE * scale))
+    return all(golden.near(got[name], expected[name], expected[name][::-1], noise=_NOISE) for name in expected)
 
 
 def _sides(model: ModelProto) -> list[onnx.TensorShapeProto.Dimension]:

@@ -16,6 +16,7 @@ from exportweb.runtime.tensors import encode
 
 TOLERANCE = 1e-3
 _BLOCKS = 12
+_FOLLOWS = 0.01
 
 
 def mosaic(image: ImageInput, *, batch: int = 1, size: tuple[int, int] | None = None) -> np.ndarray:
@@ -68,6 +69,16 @@ def disagreement(got: Outputs, expected: Outputs, *, tolerance: float = TOLERANC
     if off is None and rest and (most := difference(got, rest)) > tolerance:
         off = f"{most:.1e} off"
     return off
+
+
+def near(got: np.ndarray, expected: np.ndarray, other: np.ndarray, *, noise: float) -> bool:
+    """Whether an answer is the expected one, however small both are: by a hundredth of how far that is from `other`, an answer to something
+    else, or by `noise`, which the order alone in which sums are taken may make, as a part of the largest number.
+    """
+    if got.shape != expected.shape or not (np.isfinite(got).all() and np.isfinite(expected).all()):
+        return False
+    apart, scale = np.abs(expected - other).max(), np.abs(expected).max()
+    return bool(np.abs(got - expected).max() <= max(_FOLLOWS * apart, noise * scale))
 
 
 def _difference(got: np.ndarray, expected: np.ndarray) -> float:

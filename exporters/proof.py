@@ -26,7 +26,6 @@ from exportweb.runtime.session import OnnxSession
 if TYPE_CHECKING:
     from exportweb.exporters.traced import Traced
 
-_FOLLOWS = 0.01  # how far off an answer may be, as a part of how far PyTorch's moved
 _NOISE = 1e-4  # what the order alone in which sums are taken may make, as a part of the largest score
 
 
@@ -119,14 +118,7 @@ def _follows(got: Outputs, expected: Outputs, before: Outputs) -> bool:
     """
     if "boxes" in expected:
         return golden.disagreement(got, expected, tolerance=_NOISE) is None
-    return all(_moved(got[name], expected[name], before[name]) for name in expected)
-
-
-def _moved(got: np.ndarray, expected: np.ndarray, before: np.ndarray) -> bool:
-    if got.shape != expected.shape or not (np.isfinite(got).all() and np.isfinite(expected).all()):
-        return False
-    moved, scale = np.abs(expected - before).max(), np.abs(expected).max()
-    return bool(np.abs(got - expected).max() <= max(_FOLLOWS * moved, _NOISE * scale))
+    return all(golden.near(got[name], expected[name], before[name], noise=_NOISE) for name in expected)
 
 
 def _tied(graph: Traced, snapshot: Snapshot, absent: set[int]) -> dict[int, list[str]]:
