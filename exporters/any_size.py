@@ -42,13 +42,15 @@ def freed(model: bytes, names: Collection[str]) -> Exported | None:
     try:
         shapes = _inferred(light, (high, wide))
         others = {value.name: value for value in _inferred(light, (high + _ODD[0], wide + _ODD[1]))}
-    except shape_inference.InferenceError:
+        known = [value for value in shapes if value.name in others]
+        for value in known:
+            for side, other in zip(value.type.tensor_type.shape.dim, others[value.name].type.tensor_type.shape.dim, strict=True):
+                if side.dim_value and other.dim_value and side.dim_value != other.dim_value:
+                    side.dim_param = f"side_{side.dim_value}_{other.dim_value}"
+                elif side.dim_value != other.dim_value:  # only one of them is known
+                    side.Clear()
+    except (shape_inference.InferenceError, ValueError):  # of two sizes that don't even have as many dimensions
         return None
-    known = [value for value in shapes if value.name in others]
-    for value in known:
-        for side, other in zip(value.type.tensor_type.shape.dim, others[value.name].type.tensor_type.shape.dim, strict=True):
-            if side.dim_value != other.dim_value:
-                side.dim_param = f"side_{side.dim_value}_{other.dim_value}"
     whole = onnx.load_from_string(model)
     del whole.graph.value_info[:]
     whole.graph.value_info.extend(known)

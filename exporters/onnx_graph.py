@@ -81,8 +81,8 @@ class Graph(Traced):
         exported = any_size.freed(b"".join(self.template.fill(snapshot.tensors)), self.names)
         if exported is None:
             return
-        session = OnnxSession(exported.weightless, device="cpu", threads=_THREADS)  # its memory grows with the images
         try:
+            session = OnnxSession(exported.weightless, device="cpu", threads=_THREADS)  # its memory grows with the images
             got = [self._run(session, snapshot, images) for images in batches]
         except ArtifactError:
             return
