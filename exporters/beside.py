@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 
 from exportweb.calls import Calls
+from exportweb.exporters.pace import ran_and_waited
 
 T = TypeVar("T")
 
 _THREADS = 2
 _NICE = 19
-_TICK = 4_000_000  # ns: what a scheduler may take for a turn
+_TICK = 0.004  # seconds: what a scheduler may take for a turn
 
 
 class Beside:
@@ -28,12 +29,13 @@ class Beside:
     exits, and Python starts no new thread then, nor does an executor of `concurrent.futures` take work.
 
     `crowded` says whether the last computation spent more time waiting for a core than on one. A thread of low priority that waits
-    gets 1.5 % of a core (Linux's weights: 15 against 1,024), and a step of training that is spread over all cores is over when its slowest
-    part is: two such threads cost it 3 %. So where it is crowded, one thing had better be done after another.
+    gets 1.5 % of a core (Linux's weights: 15 against 1,024), and two get twice that. So where it is crowded, one thread had better do one
+    thing after another, at a `Pace`, which `hurry` ends.
     """
 
     def __init__(self) -> None:
         self.crowded = False
+        self.hurry = threading.Event()
         self._calls = Calls()
         threads, ready = torch.get_num_threads(), threading.Barrier(_THREADS + 1)
         for _ in range(_THREADS):
@@ -50,28 +52,28 @@ class Beside:
         """Like `call`, of a function that computes; notice whether there was a core for it."""
 
         def run() -> T:
-            before = _ran_and_waited()
+            before = ran_and_waited()
             result = function(*args)
-            ran, waited = (b - a for a, b in zip(before, _ran_and_waited(), strict=True))
+            ran, waited = (b - a for a, b in zip(before, ran_and_waited(), strict=True))
             self.crowded = waited > max(ran, _TICK)
             return result
 
         return self.call(run)
+
+    @contextlib.contextmanager
+    def hurried(self) -> Iterator[None]:
+        """Hold nothing back for the training's sake, since it waits."""
+        self.hurry.set()
+        try:
+            yield
+        finally:
+            self.hurry.clear()
 
 
 def yield_to_training() -> None:
     """Give the calling thread, and those that it starts, a low priority (on Linux, where a thread has one of its own)."""
     if hasattr(os, "setpriority"):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
-
-
-def _ran_and_waited() -> tuple[int, int]:
-    """Return how long the calling thread has run, and waited for a core, in ns; nothing where the system (not Linux) doesn't say so."""
-    try:
-        ran, waited, _ = Path("/proc/thread-self/schedstat").read_text().split()
-    except OSError:
-        return 0, 0
-    return int(ran), int(waited)
 
 
 def _work(calls: Calls, ready: threading.Barrier) -> None:

@@ -17,6 +17,7 @@ from exportweb.errors import ArtifactError, ExportError
 from exportweb.exporters import any_size, golden, half
 from exportweb.exporters.graph import Exported, export_graph
 from exportweb.exporters.image_model import THRESHOLD, Detector, Outputs
+from exportweb.exporters.pace import Pace
 from exportweb.exporters.template import Template
 from exportweb.exporters.traced import Traced
 from exportweb.exporters.weights import Snapshot
@@ -120,33 +121,46 @@ class Graph(Traced):
         return session.run({**weights, "image": images}, self.outputs)
 
     def write(self, file: BinaryIO, snapshot: Snapshot, card: Card) -> Card:
-        """Write the graph and sync it, while PyTorch answers, and while ONNX Runtime does, and it is hashed; the card, when all is done."""
+        """Write the graph and sync it, while PyTorch answers, and while ONNX Runtime does, and it is hashed; the card, when all is done.
+
+        Where training wants every core, one thread does one thing after another, and takes its time.
+        """
         snapshot.wait()
-        one_by_one = self._beside.crowded
+        crowded = self.beside.crowded
+        got, expected, digest = (
+            self.beside.compute(self._in_turn, file, snapshot).result() if crowded else self._side_by_side(file, snapshot)
+        )
+        self._checked(got, expected)
+        card = card.replace(golden=golden.golden(self.sample, expected, tolerance=self.tolerance), digest=digest)
+        file.write(artifact.card_entry(card))
+        return card
+
+    def _in_turn(self, file: BinaryIO, snapshot: Snapshot) -> tuple[Outputs, Outputs, str]:
+        """Write the graph; return the answers of ONNX Runtime and of PyTorch, and the digest."""
+        pace = Pace(self.beside.hurry)
+        self._require_finite(snapshot)
+        with pace.within(self.twin):
+            expected = self._eager(snapshot)
+        pace.rest()
+        got = self.answer(snapshot, self.sample)
+        _write(file, pace.each(self.template.fill(snapshot.tensors)))
+        return got, expected, artifact.digest(pace.each(self.template.fill(snapshot.tensors)))
+
+    def _side_by_side(self, file: BinaryIO, snapshot: Snapshot) -> tuple[Outputs, Outputs, str]:
+        """Do the same with three threads."""
         users: list[Future[Any]] = []  # of the snapshot
-
-        def beside(future: Future[Any]) -> Future[Any]:
-            users.append(future)
-            if one_by_one:
-                future.result()
-            return future
-
         try:
-            expected = beside(self._beside.compute(self._eager, snapshot))  # what takes longest, as a rule
-            written = beside(self._beside.call(_write, file, self.template.fill(snapshot.tensors)))
-            finite = beside(self._beside.call(self._require_finite, snapshot))
+            users.append(expected := self.beside.compute(self._eager, snapshot))  # what takes longest, as a rule
+            users.append(written := self.beside.call(_write, file, self.template.fill(snapshot.tensors)))
+            users.append(finite := self.beside.call(self._require_finite, snapshot))
             got = self.answer(snapshot, self.sample)
             digest = artifact.digest(self.template.fill(snapshot.tensors))
             finite.result()
             written.result()
         finally:
-            for future in users:
-                future.exception()  # whatever happens, the snapshot is no longer in use
-        answer = expected.result()
-        self._checked(got, answer)
-        card = card.replace(golden=golden.golden(self.sample, answer, tolerance=self.tolerance), digest=digest)
-        file.write(artifact.card_entry(card))
-        return card
+            for user in users:
+                user.exception()  # whatever happens, the snapshot is no longer in use
+        return got, expected.result(), digest
 
 
 def _write(file: BinaryIO, chunks: Iterable[bytes | memoryview]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -82,7 +83,7 @@ class Publisher:
         Returns False if `timeout` (seconds) ran out, or if the store doesn't take the last version.
         """
         end = None if timeout is None else time.monotonic() + timeout
-        with self._changed:
+        with self._changed, self._graph.beside.hurried() if self._graph else contextlib.nullcontext():
             if not self._changed.wait_for(self._idle, timeout):
                 return False
             if self._failed is not None and not self._closed:

@@ -15,6 +15,7 @@ from exportweb import archive
 from exportweb.card import Card
 from exportweb.exporters import golden, torchscript
 from exportweb.exporters.image_model import THRESHOLD, Detector, Outputs
+from exportweb.exporters.pace import Pace
 from exportweb.exporters.script import ScriptTemplate
 from exportweb.exporters.traced import Traced
 from exportweb.exporters.weights import Snapshot
@@ -60,13 +61,19 @@ class ScriptGraph(Traced):
             return golden.eager(self._module, images, self.outputs)
 
     def write(self, file: BinaryIO, snapshot: Snapshot, card: Card) -> Card:
-        """Check the answer, then write weights and card."""
+        """Check the answer, then write weights and card: in one thread, since PyTorch answers both times."""
         snapshot.wait()
-        self._beside.call(self._require_finite, snapshot).result()
-        expected = self._beside.compute(self._eager, snapshot).result()
-        self._checked(self._beside.call(self.answer, snapshot, self.sample).result(), expected)
+        return self.beside.compute(self._write, file, snapshot, card).result()
+
+    def _write(self, file: BinaryIO, snapshot: Snapshot, card: Card) -> Card:
+        pace = Pace(self.beside.hurry)
+        self._require_finite(snapshot)
+        with pace.within(self.twin):
+            expected = self._eager(snapshot)
+        pace.rest()
+        self._checked(self.answer(snapshot, self.sample), expected)
         writer = archive.Writer(file)
-        _put(writer, self.template.fill(snapshot.tensors))
+        _put(writer, pace.each(self.template.fill(snapshot.tensors)))
         card = card.replace(golden=golden.golden(self.sample, expected, tolerance=self.tolerance), digest=writer.digest)
         writer.finish(card)
         return card

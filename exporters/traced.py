@@ -33,7 +33,7 @@ class Traced(abc.ABC):
     template: Template | ScriptTemplate
 
     def __init__(self, model: nn.Module, weights: Weights, description: frameworks.Description, beside: Beside) -> None:
-        self._beside = beside
+        self.beside = beside
         self.tolerance = golden.TOLERANCE
         self.layout = weights.layout()
         self.description = description

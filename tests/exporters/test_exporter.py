@@ -94,8 +94,10 @@ def test_a_model_whose_graph_cannot_be_refreshed_is_exported_whole(tmp_path, cap
     assert exporter.graph is not first and exporter.graph.whole is not None
 
 
-def test_weights_that_are_not_finite_are_refused_by_name(model, tmp_path):
+@pytest.mark.parametrize("crowded", [False, True])
+def test_weights_that_are_not_finite_are_refused_by_name(model, crowded, tmp_path):
     exporter = Exporter(model, hints=Hints(example()))
+    exporter.beside.crowded = crowded
     with torch.no_grad():
         model.head.bias[0] = float("nan")
     with pytest.raises(Rejected, match=r"head\.bias holds NaN"):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 
@@ -10,6 +11,7 @@ import torch
 from exportweb import Store, artifact
 from exportweb.bucket import Bucket
 from exportweb.errors import StoreError
+from exportweb.exporters import pace
 from exportweb.exporters.publisher import Publisher
 from exportweb.lease import LOCK, Owner
 
@@ -217,3 +219,13 @@ def test_memory_for_snapshots_is_made_once(publisher, exporter):
         submit(publisher, exporter, epoch)
         assert publisher.flush(30)
     assert sorted(made) == sorted(t.data_ptr() for s in publisher._snapshots for t in s.tensors)
+
+
+def test_a_version_that_is_held_back_for_the_training_hurries_when_that_waits(publisher, store, exporter, monkeypatch):
+    read = itertools.count()
+    monkeypatch.setattr(pace, "ran_and_waited", lambda: (60.0 * (at := next(read)), 600.0 * at))  # others want every core
+    monkeypatch.setattr(pace.time, "thread_time", lambda: float(next(read)))
+    exporter.beside.crowded = True
+    submit(publisher, exporter, 1)
+    assert not publisher.flush(0) and store.latest() is None
+    assert publisher.flush(15) and epochs(store) == [1]  # not the half minute for which it would be held back
