@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -25,6 +27,17 @@ fully_shard(model.head, mesh=mesh)
 fully_shard(model, mesh=mesh)
 """
 ATTACH = "hook = export_hook(model, to=folder / 'store', example=example(), every=2)\n"
+WAYS = {
+    "fully_shard before the hook": FSDP2 + ATTACH,
+    "the hook before fully_shard": ATTACH + FSDP2,
+    "FullyShardedDataParallel": FSDP1.format(False) + ATTACH,
+    "FullyShardedDataParallel with the original parameters": FSDP1.format(True) + ATTACH,
+}
+BEGIN = """
+folder = Path(sys.argv[1]) / {!r}
+torch.manual_seed(0)
+model = Tiny()
+"""
 TRAIN = """
 from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 optimizer = torch.optim.SGD(model.parameters(), 0.1)
@@ -38,26 +51,28 @@ state = get_model_state_dict(model, options=StateDictOptions(full_state_dict=Tru
 if rank == 0:
     torch.save(state, folder / "state.pt")
 hook.close()
+"""
+END = """
 dist.barrier()  # a process that ends while a thread of gloo still lets go of what was gathered can be aborted
 dist.destroy_process_group()
 """
 
 
-@pytest.mark.parametrize(
-    "script",
-    [
-        pytest.param(FSDP2 + ATTACH, id="fully_shard before the hook"),
-        pytest.param(ATTACH + FSDP2, id="the hook before fully_shard"),
-        pytest.param(FSDP1.format(False) + ATTACH, id="FullyShardedDataParallel"),
-        pytest.param(FSDP1.format(True) + ATTACH, id="FullyShardedDataParallel with the original parameters"),
-    ],
-)
-def test_every_rank_gives_its_part_and_rank_0_publishes(tmp_path, script):
-    done = run_ranks(script + TRAIN, tmp_path)
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which two processes have trained a model in each of the ways, one after another."""
+    folder = tmp_path_factory.mktemp("sharded")
+    done = run_ranks("".join(BEGIN.format(way) + script + TRAIN for way, script in WAYS.items()) + END, folder)
     assert [p.returncode for p in done] == [0, 0], done[0].stderr + done[1].stderr
-    assert [(s.epoch, s.step) for s in sources(tmp_path / "store")] == [(2, 4), (3, 6)]  # the last by close()
-    state = torch.load(tmp_path / "state.pt")
-    last = Store(tmp_path / "store").path(2)
+    return folder
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_rank_gives_its_part_and_rank_0_publishes(trained: Path, way: str):
+    store = Store(trained / way / "store")
+    assert [(s.epoch, s.step) for s in sources(store.folder)] == [(2, 4), (3, 6)]  # the last by close()
+    state = torch.load(trained / way / "state.pt")
+    last = store.path(2)
     published = weights(last)
     for name in ("conv.weight", "head.weight", "head.bias", "norm.running_mean"):
         assert torch.equal(published[name], state[name]), name
