@@ -16,7 +16,7 @@ from onnxscript import optimizer
 from torch import nn
 
 from exportweb.errors import ExportError
-from exportweb.exporters import torchscript, translations
+from exportweb.exporters import operators, torchscript, translations
 from exportweb.exporters.image_model import THRESHOLD
 from exportweb.exporters.unwrap import forget_caches
 
@@ -94,19 +94,20 @@ def weightless(model: ModelProto, names: Collection[str]) -> bytes:
 
 def _trace(model: nn.Module, image: torch.Tensor, outputs: list[str], free: Sequence[int]) -> onnx_ir.Model:
     """Trace and translate a module with `torch.export`."""
-    program = torch.onnx.export(
-        model,
-        (image,),
-        dynamo=True,
-        input_names=["image"],
-        output_names=outputs,
-        dynamic_shapes=(dict.fromkeys(free, torch.export.Dim.DYNAMIC),),
-        opset_version=OPSET,
-        optimize=False,
-        external_data=False,
-        verbose=False,
-        custom_translation_table=translations.table(any_size=len(free) > 1),
-    )
+    with operators.read_once():
+        program = torch.onnx.export(
+            model,
+            (image,),
+            dynamo=True,
+            input_names=["image"],
+            output_names=outputs,
+            dynamic_shapes=(dict.fromkeys(free, torch.export.Dim.DYNAMIC),),
+            opset_version=OPSET,
+            optimize=False,
+            external_data=False,
+            verbose=False,
+            custom_translation_table=translations.table(any_size=len(free) > 1),
+        )
     if program is None:
         raise ExportError("PyTorch can't export this model to ONNX, and gave no reason.")
     return program.model
