@@ -15,7 +15,7 @@ from torch import nn
 T = TypeVar("T")
 
 _SHARE = 0.005  # of one core: a third of what Linux leaves to a thread of the lowest priority
-_FREE = 0.01  # seconds of a core that a version takes before it is held back: a small one never is
+_FREE = 0.04  # seconds of a core: a version that needs no more is small, and never held back
 _PATIENCE = 30.0  # seconds after which a version is held back no more
 _WINDOW = 0.008  # seconds on a core, two ticks: after fewer, nobody knows whether it was free
 
@@ -30,7 +30,7 @@ class Pace:
 
     def __init__(self, hurry: threading.Event) -> None:
         self._hurry = hurry
-        self._free = _FREE
+        self._ran = self._took = 0.0  # seconds on a core that others wanted, and in all
         self._end = time.monotonic() + _PATIENCE
         self._looked, self._before = time.thread_time(), ran_and_waited()
 
@@ -40,10 +40,12 @@ class Pace:
             return
         ran, waited = (now - then for now, then in zip(ran_and_waited(), self._before, strict=True))
         if waited > ran:
-            charged = max(0.0, ran - self._free)
-            self._free = max(0.0, self._free - ran)
-            pause = min(charged / _SHARE - ran - waited, self._end - time.monotonic())
-            self._hurry.wait(max(0.0, pause))
+            self._ran += ran
+            self._took += ran + waited
+            pause = min(self._ran / _SHARE - self._took, self._end - time.monotonic())
+            if self._ran > _FREE and pause > 0:
+                self._hurry.wait(pause)
+                self._took += pause
         self._looked, self._before = time.thread_time(), ran_and_waited()
 
     def each(self, chunks: Iterable[T]) -> Iterator[T]:

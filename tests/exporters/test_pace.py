@@ -29,19 +29,19 @@ class Clock(threading.Event):
 
 @pytest.fixture
 def busy(monkeypatch):
-    """A machine on which others want every core: whatever is done takes 20 ms of one, and a second of waiting."""
+    """A machine on which others want every core: whatever is done takes 60 ms of one, and a second of waiting."""
     read = itertools.count()
-    monkeypatch.setattr(pace, "ran_and_waited", lambda: (0.02 * (at := next(read)), 1.0 * at))
+    monkeypatch.setattr(pace, "ran_and_waited", lambda: (0.06 * (at := next(read)), 1.0 * at))
     monkeypatch.setattr(pace.time, "thread_time", lambda: float(next(read)))
 
 
 @pytest.mark.parametrize(
     ("ran", "waited", "seconds"),
     [
-        (0.060, 2.0, 7.94),  # 50 ms above what is free, half a hundredth of 10 s
+        (0.060, 2.0, 9.94),  # half a hundredth of 12 s
         (0.060, 0.05, None),  # there was a core for it
-        (0.060, 20.0, 0.0),  # it had less already
-        (0.010, 0.5, 0.0),  # a small version
+        (0.060, 20.0, None),  # it had less already
+        (0.030, 0.5, None),  # a small version
         (9.0, 20.0, 30.0),  # a large one isn't held back for ever
         (0.001, 0.5, None),  # too early to tell
     ],
