@@ -18,12 +18,14 @@ def read_once() -> Iterator[None]:
     """Let `torch.onnx.export` have what it has read the first time. Does nothing with a PyTorch whose exporter is built otherwise."""
     try:
         from torch.onnx._internal.exporter._registration import ONNXRegistry
-    except ImportError:
+
+        read = ONNXRegistry.from_torchlib
+    except (ImportError, AttributeError):
         yield
         return
     with _lock:
-        read = functools.partial(_copied, getattr(ONNXRegistry, "from_torchlib", None))
-        with mock.patch.object(ONNXRegistry, "from_torchlib", staticmethod(read), create=True):
+        known = functools.partial(_copied, read)
+        with mock.patch.object(ONNXRegistry, "from_torchlib", staticmethod(known)):
             yield
 
 
