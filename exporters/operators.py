@@ -1,4 +1,4 @@
-"""What PyTorch's exporter knows of ONNX, read once: for a second before each export, it parses the source of 500 translations."""
+"""What PyTorch's exporter knows of ONNX, read once: before each export it parses the source of all its translations."""
 
 from __future__ import annotations
 
