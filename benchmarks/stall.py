@@ -26,7 +26,7 @@ from exportweb import export_hook
 from measure import interleaved, ratio, table
 
 EPOCH = {"cpu": 5.0, "cuda": 1.0}  # seconds of training between two versions
-PAIRS = 21  # on shared cores an epoch alone takes a tenth more or less than the one before
+PAIRS = 41  # on shared cores an epoch alone takes a tenth more or less than the one before
 WARM = 2  # pairs in which memory is touched for the first time
 BATCH = {"cpu": 8, "cuda": 64}
 
@@ -111,8 +111,9 @@ def epochs(name: str, model: torch.nn.Module, hook, device: str) -> None:
             f"{seconds[False][-1]:.2f} s without, {seconds[True][-1]:.2f} with, {shares[-1]:.3f} of a core, {needs[-1]:.2f} s", flush=True
         )
     cells = [f"{statistics.median(values):.2f}" for values in (seconds[False], seconds[True])]
+    error = 1.25 * statistics.stdev(w / wo for w, wo in zip(seconds[True], seconds[False], strict=True)) / PAIRS**0.5  # of a median
     found = [
-        f"**{ratio(seconds[True], seconds[False]):.3f}x**",
+        f"**{ratio(seconds[True], seconds[False]):.3f}x** ± {error:.3f}",
         f"{100 * statistics.median(shares):.1f} %",
         f"{statistics.median(needs):.2f}",
     ]

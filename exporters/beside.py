@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import torch
 
 from exportweb.calls import Calls
-from exportweb.exporters.pace import ran_and_waited
+from exportweb.exporters.pace import Pace, ran_and_waited
 
 T = TypeVar("T")
 
@@ -30,12 +30,13 @@ class Beside:
 
     `crowded` says whether the last computation spent more time waiting for a core than on one. A thread of low priority that waits
     gets 1.5 % of a core (Linux's weights: 15 against 1,024), and two get twice that. So where it is crowded, one thread had better do one
-    thing after another, at a `Pace`, which `hurry` ends.
+    thing after another, at its `pace`, which `hurry` ends.
     """
 
     def __init__(self) -> None:
         self.crowded = False
         self.hurry = threading.Event()
+        self.pace = Pace(self.hurry)
         self._calls = Calls()
         threads, ready = torch.get_num_threads(), threading.Barrier(_THREADS + 1)
         for _ in range(_THREADS):

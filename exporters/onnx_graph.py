@@ -17,7 +17,6 @@ from exportweb.errors import ArtifactError, ExportError
 from exportweb.exporters import any_size, golden, half
 from exportweb.exporters.graph import Exported, export_graph
 from exportweb.exporters.image_model import THRESHOLD, Detector, Outputs
-from exportweb.exporters.pace import Pace
 from exportweb.exporters.template import Template
 from exportweb.exporters.traced import Traced
 from exportweb.exporters.weights import Snapshot
@@ -137,7 +136,8 @@ class Graph(Traced):
 
     def _in_turn(self, file: BinaryIO, snapshot: Snapshot) -> tuple[Outputs, Outputs, str]:
         """Write the graph; return the answers of ONNX Runtime and of PyTorch, and the digest."""
-        pace = Pace(self.beside.hurry)
+        pace = self.beside.pace
+        pace.begin()
         self._require_finite(snapshot)
         with pace.within(self.twin):
             expected = self._eager(snapshot)

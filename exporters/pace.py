@@ -15,7 +15,7 @@ from torch import nn
 T = TypeVar("T")
 
 _SHARE = 0.005  # of one core: a third of what Linux leaves to a thread of the lowest priority
-_FREE = 0.04  # seconds of a core: a version that needs no more is small, and never held back
+_FREE = 0.04  # seconds of a core: a version that follows one that needed no more is small, and not held back before it has had as much
 _PATIENCE = 30.0  # seconds after which a version is held back no more
 _WINDOW = 0.008  # seconds on a core, two ticks: after fewer, nobody knows whether it was free
 
@@ -25,12 +25,18 @@ class Pace:
 
     A step of training that is spread over all cores is over when its slowest part is, so what one core loses the whole step does, and
     again what it then has to fetch anew into its caches. A version that is held back comes later, for which nobody waits; setting `hurry`
-    is for when somebody does.
+    is for when somebody does. `begin` is for each version.
     """
 
     def __init__(self, hurry: threading.Event) -> None:
         self._hurry = hurry
-        self._ran = self._took = 0.0  # seconds on a core that others wanted, and in all
+        self._needed = 0.0  # seconds on a core
+        self.begin()
+
+    def begin(self) -> None:
+        """Begin with the next version."""
+        self._free = _FREE if self._needed <= _FREE else 0.0
+        self._needed = self._ran = self._took = 0.0  # of these, on a core that others wanted, and that with all the waiting
         self._end = time.monotonic() + _PATIENCE
         self._looked, self._before = time.thread_time(), ran_and_waited()
 
@@ -39,11 +45,12 @@ class Pace:
         if time.thread_time() < self._looked + _WINDOW:
             return
         ran, waited = (now - then for now, then in zip(ran_and_waited(), self._before, strict=True))
+        self._needed += ran
         if waited > ran:
             self._ran += ran
             self._took += ran + waited
             pause = min(self._ran / _SHARE - self._took, self._end - time.monotonic())
-            if self._ran > _FREE and pause > 0:
+            if self._ran > self._free and pause > 0:
                 self._hurry.wait(pause)
                 self._took += pause
         self._looked, self._before = time.thread_time(), ran_and_waited()

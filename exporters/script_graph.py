@@ -15,7 +15,6 @@ from exportweb import archive
 from exportweb.card import Card
 from exportweb.exporters import golden, torchscript
 from exportweb.exporters.image_model import THRESHOLD, Detector, Outputs
-from exportweb.exporters.pace import Pace
 from exportweb.exporters.script import ScriptTemplate
 from exportweb.exporters.traced import Traced
 from exportweb.exporters.weights import Snapshot
@@ -66,7 +65,8 @@ class ScriptGraph(Traced):
         return self.beside.compute(self._write, file, snapshot, card).result()
 
     def _write(self, file: BinaryIO, snapshot: Snapshot, card: Card) -> Card:
-        pace = Pace(self.beside.hurry)
+        pace = self.beside.pace
+        pace.begin()
         self._require_finite(snapshot)
         with pace.within(self.twin):
             expected = self._eager(snapshot)

@@ -56,6 +56,21 @@ def test_a_version_has_its_share_of_a_core_that_others_want(monkeypatch, ran, wa
     assert clock.waits == ([] if seconds is None else [pytest.approx(seconds, abs=0.1)])
 
 
+@pytest.mark.parametrize(("needed", "held"), [(0.030, False), (0.060, True)])
+def test_a_version_is_as_small_as_the_one_before(monkeypatch, needed, held):
+    at = ran = waited = 0.0
+    monkeypatch.setattr(pace, "ran_and_waited", lambda: (ran, waited))
+    monkeypatch.setattr(pace.time, "thread_time", lambda: at)
+    clock = Clock()
+    versions = Pace(clock)
+    at = ran = needed  # while nobody else wanted the core
+    versions.rest()
+    versions.begin()
+    at, ran, waited = at + 0.030, ran + 0.030, 0.5
+    versions.rest()
+    assert bool(clock.waits) is held
+
+
 def test_what_is_done_in_pieces_rests_between_them(busy):
     clock = Clock()
     assert list(Pace(clock).each("abc")) == ["a", "b", "c"]
