@@ -14,7 +14,8 @@ from exportweb.exporters.beside import yield_to_training
 from exportweb.exporters.traced import Traced
 from exportweb.exporters.weights import Snapshot, Weights
 from exportweb.memory import give_back
-from exportweb.store import Store, metric_of
+from exportweb.ranking import metric_of
+from exportweb.store import Store
 
 log = logging.getLogger("exportweb")
 _PAUSE, _LONGEST = 1.0, 30.0  # seconds before a version that the store did not take is tried again: the first time, and at most

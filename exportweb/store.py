@@ -14,20 +14,21 @@ same way, so that a reader, or a crash at any moment, never meets half a file.
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path, PurePath
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple
 
 import msgspec
 
 from exportweb import artifact
+from exportweb.backend import backend, place
 from exportweb.card import Card
-from exportweb.errors import ArtifactError, CardError, StoreError
+from exportweb.errors import StoreError
 from exportweb.folder import Folder
+from exportweb.ranking import Ranking
 
 SUFFIXES = (".onnx", ".torchscript")
 LATEST = "LATEST"
@@ -57,42 +58,6 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
 _decode_refusal = msgspec.json.Decoder(Refusal).decode  # made here for threads, as in exportweb.card
 
 
-class Backend(Protocol):
-    """Where a store's files lie. Methods raise `OSError`; `FileNotFoundError` for what isn't there."""
-
-    location: str
-
-    def names(self) -> list[str]:
-        """Return the names of all files; none where there is nothing yet."""
-
-    def where(self, name: str) -> PurePath:
-        """Return the path of a file, or its key in a bucket."""
-
-    def read(self, name: str) -> bytes:
-        """Return what a small file holds."""
-
-    def open(self, name: str) -> BinaryIO:
-        """Open a file for reading."""
-
-    def fetch(self, name: str, path: Path) -> None:
-        """Copy a file to a local path, where it appears whole or not at all."""
-
-    def add(self, name: str, write: Callable[[BinaryIO], object]) -> None:
-        """Make a large file that isn't there yet, whole or not at all."""
-
-    def put(self, name: str, data: bytes) -> None:
-        """Make or replace a small file, atomically."""
-
-    def delete(self, name: str) -> bool:
-        """Delete a file unless a server holds it; return whether it is gone."""
-
-    def lock(self) -> contextlib.AbstractContextManager[None]:
-        """Hold the store for publishing; raise `StoreLocked` if another process does."""
-
-    def check(self) -> None:
-        """Raise `StoreLocked` if the lock was held and another process has taken it over."""
-
-
 class Store:
     """The versions in a folder, or at a URL such as ``s3://bucket/runs/flowers``. Reading needs nothing; `publish` makes the folder.
 
@@ -101,10 +66,10 @@ class Store:
     """
 
     def __init__(self, location: str | os.PathLike[str]) -> None:
-        self._backend = _backend(place(location))
+        self._backend = backend(place(location))
         self.location = self._backend.location
         self._written = 0  # the highest number that was written here, whether or not it is known to have arrived
-        self._metrics: dict[int, Mapping[str, float]] = {}
+        self._ranking = Ranking(self.card)
         self._best: int | None = None
 
     def __repr__(self) -> str:
@@ -247,8 +212,7 @@ class Store:
             kept |= self._keep_best(best, versions, names)
             old = list(versions)[: max(0, len(versions) - keep)]
             gone = [number for number in old if number not in kept and self._backend.delete(versions[number])]
-            for number in gone:
-                self._metrics.pop(number, None)
+            self._ranking.forget(gone)
         return gone
 
     def refuse(self, reason: str, *, epoch: int | None = None, step: int | None = None) -> None:
@@ -307,25 +271,13 @@ class Store:
             if BEST in names:
                 self._backend.delete(BEST)
             return set()
-        name, sign = metric_of(metric)
-        values = {number: sign * self._metrics_of(number).get(name, math.nan) for number in versions}
-        found = max((number for number, value in values.items() if math.isfinite(value)), key=lambda n: (values[n], n), default=None)
+        found = self._ranking.best(metric, versions)
         if found is None:
             return set()
         if found != self._best:
             self._point(BEST, f"{versions[found]}\n{metric}")
             self._best = found
         return {found}
-
-    def _metrics_of(self, number: int) -> Mapping[str, float]:
-        """Return the metrics in a version's card, none where it has no card that can be read. A version never changes: it is read once."""
-        if number not in self._metrics:
-            try:
-                card = self.card(number)
-            except (ArtifactError, CardError):
-                card = None
-            self._metrics[number] = card.source.metrics if card else {}
-        return self._metrics[number]
 
     @contextlib.contextmanager
     def _explained(self, done: str) -> Iterator[None]:
@@ -334,28 +286,6 @@ class Store:
             yield
         except OSError as error:
             raise StoreError(f"The store {self.location} can't be {done}: {error.strerror or error or type(error).__name__}.") from error
-
-
-def metric_of(text: str) -> tuple[str, int]:
-    """Return the name in ``"accuracy"`` or ``"-loss"``, and 1 if the highest is best, -1 if the lowest is."""
-    name = text.removeprefix("-").strip()
-    if not name:
-        raise StoreError(f"The metric to keep the best of should be a name such as 'accuracy', or '-loss' for the lowest; got {text!r}.")
-    return name, -1 if text.startswith("-") else 1
-
-
-def place(location: str | os.PathLike[str]) -> Path | str:
-    """Return where a location is: a path on this machine, or a URL as text."""
-    text = os.fspath(location).removeprefix("file://")
-    return text.rstrip("/") if "://" in text else Path(text)
-
-
-def _backend(where: Path | str) -> Backend:
-    if isinstance(where, Path):
-        return Folder(where)
-    from exportweb.bucket import Bucket  # needs fsspec
-
-    return Bucket(where)
 
 
 def _numbered(pattern: re.Pattern[str], names: Iterable[str]) -> dict[int, str]:

@@ -9,7 +9,6 @@ at again only when its file changes; while a file is still being written, it is 
 from __future__ import annotations
 
 import contextlib
-import datetime
 import logging
 import threading
 from collections.abc import Callable
@@ -17,15 +16,17 @@ from typing import Any, NamedTuple, TypeVar
 
 from exportweb import artifact as artifacts
 from exportweb.card import Card
-from exportweb.errors import ArtifactError, CardError, ExportwebError, Rejected
+from exportweb.errors import ArtifactError, CardError, ExportwebError
 from exportweb.folder import hold
 from exportweb.memory import give_back
 from exportweb.runtime import verify
 from exportweb.runtime.aside import Aside
 from exportweb.runtime.history import History, Kind, VersionInfo
+from exportweb.runtime.improver import Improver
 from exportweb.runtime.jobs import Live
 from exportweb.runtime.lane import Lane
 from exportweb.runtime.loader import Loader
+from exportweb.runtime.order import Order
 from exportweb.runtime.predictor import no_card
 from exportweb.runtime.sources import Candidate, Source, fingerprint
 from exportweb.runtime.workers import without_frames
@@ -36,8 +37,6 @@ T = TypeVar("T")
 SETTLED = 0.3
 """Seconds that a file which can't be read has to stay unchanged before it counts as torn, not as still being written."""
 
-_PATIENCE = 3  # looks for which measuring a busy model is put off
-_SLOW = 0.2  # seconds an image: a busy model that takes longer isn't measured, which would keep everybody waiting for seconds
 _SCANNED = 200  # versions whose cards are read when a store is first seen
 
 
@@ -82,13 +81,8 @@ class Builder:
         self._judged: object = None  # the candidate that was last loaded or rejected: it is not judged twice
         self._running: Card | None = None
         self._loaded: list[Loaded] = []
-        self._tuned: Live | None = None  # nothing is left to be measured for it
-        self._tried: Live | None = None
-        self._put_off = 0  # looks for which that was, because something was asked between them
-        self._completed: Live | None = None  # it has all of its sessions
-        self._asked = lane.disturbance()  # since the last look
-        self._company = lane.company()
-        self._numbered = 0  # the highest number that a version has had
+        self._improver = Improver(lane, loader)
+        self._order = Order(lane)
         self._refusals = 0
         self._started = False
         self._stop = threading.Event()
@@ -120,8 +114,8 @@ class Builder:
     def _look_safely(self) -> None:
         try:
             self._look()
-            self._tune()
-            self._complete()
+            if self._loaded:
+                self._improver.improve(self._loaded[-1].live, self._loaded[-1].candidate)
         except Exception:  # the thread that swaps versions must outlive whatever it meets
             log.exception("Looking for a new version failed.")
 
@@ -184,38 +178,6 @@ class Builder:
         self._refusals = len(refusals)  # a store that was made anew begins again
         self._started = True
 
-    def _tune(self) -> None:
-        """Measure how the version that serves is run best: at once; where that was disturbed, when nothing was asked between looks, and
-        where something always is, between runs, if those are short.
-        """
-        if not self._loaded or self._loaded[-1].live is self._tuned:
-            return
-        live, _, candidate, _ = self._loaded[-1]
-        new, self._tried = live is not self._tried, live
-        self._put_off = 0 if new or not self._asked() else self._put_off + 1
-        between = self._put_off >= _PATIENCE and self._lane.each < _SLOW
-        if between or not self._put_off:
-            asked = self._lane.disturbance()
-
-            def disturbed() -> bool:  # a file that is replaced meanwhile isn't this version any more
-                return (asked() and not between) or fingerprint(candidate.path) != candidate.fingerprint
-
-            turn = self._lane.turn if between else contextlib.nullcontext
-            if self._loader.tune(candidate.path, live, disturbed=disturbed, turn=turn):
-                self._tuned = live
-            elif between:
-                self._put_off = 0
-        self._asked = self._lane.disturbance()
-
-    def _complete(self) -> None:
-        """Give the version that serves the session for runs that are alone, unless few are: under load it would cost time for nothing."""
-        if self._loaded and self._loaded[-1].live is not self._completed and not self._company():
-            live, _, candidate, _ = self._loaded[-1]
-            if fingerprint(candidate.path) == candidate.fingerprint:
-                self._loader.complete(candidate.path, live)
-            self._completed = live
-        self._company = self._lane.company()
-
     # -- judging -----------------------------------------------------------------------------------------------------
 
     def _judge(self, candidate: Candidate) -> bool:
@@ -229,13 +191,13 @@ class Builder:
                 if card.digest is not None and card == self._running and candidate.number in (None, self._loaded[-1].live.version):
                     return True  # the running version under a new date
                 known = known or self._known(lambda loaded: loaded.live.version == candidate.number and loaded.card == card)
-                number = known.live.version if known is not None else self._number(candidate, card)
-                self._check_order(candidate, card, number)
+                number = known.live.version if known is not None else self._order.number(candidate, card)
+                self._order.check(candidate, card, number)
                 live = known.live if known is not None else self._built(candidate, card, number)
             except (ExportwebError, OSError) as error:
                 if not self._unchanged(candidate, error):
                     return False
-                self._reject(self._number_of_rejected(candidate, card), card, error)
+                self._reject(self._order.number_of_rejected(candidate, card), card, error)
                 return True
             if live is None or fingerprint(candidate.path) != candidate.fingerprint:
                 return False
@@ -255,26 +217,6 @@ class Builder:
         if card is None:
             raise CardError(no_card(artifact))
         return card
-
-    def _check_order(self, candidate: Candidate, card: Card, number: int) -> None:
-        """Refuse another task, and a number that is not above the running one's unless that is meant."""
-        if self.serving is None:
-            return
-        running = self._lane.current
-        if running is not None and running.predictor.card.task != card.task:
-            raise Rejected(f"Its task is {card.task!r}, the running version's {running.predictor.card.task!r}; serve it on its own.")
-        if number < self.serving.version and not candidate.rollback:
-            raise Rejected(
-                f"Version {number} is older than {self.serving.version}, which is running. If going back is meant: "
-                f"exportweb rollback STORE --to {number}; after a store was made anew: restart the server."
-            )
-        if candidate.number is None and running is not None and _older(card, running.predictor.card):
-            raise Rejected(
-                f"It was made at {card.source.created}, before the version that is running ({running.predictor.card.source.created}). "
-                "If going back is meant, restart the server."
-            )
-        if number == self.serving.version and candidate.number is not None:
-            raise Rejected(f"Version {number} was altered after it was published; a version's number is never used again.")
 
     def _built(self, candidate: Candidate, card: Card, number: int) -> Live | None:
         """Load, check the golden sample, warm; None if the builder is stopped meanwhile."""
@@ -305,30 +247,12 @@ class Builder:
                 last = now
         return fingerprint(candidate.path) == candidate.fingerprint and not self._stop.is_set()
 
-    # -- numbers -----------------------------------------------------------------------------------------------------
-
-    def _number(self, candidate: Candidate, card: Card) -> int:
-        """Return the store's number, else the card's, else one more than any before."""
-        if candidate.number is not None:
-            return candidate.number
-        running = self._lane.current
-        counted = running is not None and running.predictor.card.version is None  # then a card's number says nothing about order
-        if card.version is None or (counted and card.version <= self._numbered):
-            return self._numbered + 1
-        return card.version
-
-    def _number_of_rejected(self, candidate: Candidate, card: Card | None) -> int:
-        """Return the number to list a rejected version under: never the running one's for a file of its own."""
-        number = candidate.number if candidate.number is not None else card.version if card is not None else None
-        running = self.serving.version if self.serving is not None else None
-        return self._numbered + 1 if number is None or (candidate.number is None and number == running) else number
-
     # -- what comes of it --------------------------------------------------------------------------------------------
 
     def _reject(self, number: int, card: Card | None, error: Exception) -> None:
         reason = f"It can't be read: {error.strerror or error}." if isinstance(error, OSError) else str(error)
         info = VersionInfo.of(number, "rejected", card, reason=reason)
-        self._numbered = max(self._numbered, number)
+        self._order.note(number)
         self.rejected += 1
         if number:  # a store that can't be read is no version
             self._history.rejected(info)
@@ -349,7 +273,7 @@ class Builder:
                 old.held.close()
         self._loaded = [*(old for old in self._loaded if old.live not in (*retired, loaded.live)), loaded]
         self._running = card
-        self._numbered = max(self._numbered, number)
+        self._order.note(number)
         self.loaded += 1
         self.serving = self._history.serving(info)
         self.failure = None
@@ -366,15 +290,6 @@ class Builder:
 
 def _same_file(one: Candidate, other: Candidate) -> bool:
     return one.path == other.path and one.fingerprint is not None and one.fingerprint == other.fingerprint
-
-
-def _older(card: Card, running: Card) -> bool:
-    """Whether a card says that it was made before another; times are ISO 8601, in UTC as exportweb writes them."""
-    try:
-        made, ran = (datetime.datetime.fromisoformat(c.source.created.replace("Z", "+00:00")) for c in (card, running))
-        return made < ran
-    except (ValueError, TypeError):  # no time, or one of the two without a zone
-        return False
 
 
 def _described(given: Card, own: Card) -> Card:

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Protocol, cast
 
+from exportweb.backend import place
 from exportweb.card import Card
 from exportweb.runtime.watch import changes
-from exportweb.store import LATEST, REFUSALS, SUFFIXES, Refusal, Store, place
+from exportweb.store import LATEST, REFUSALS, SUFFIXES, Refusal, Store
 
 Fingerprint = tuple[int, int, int]
 """Inode, size in bytes, time of the last change in ns: another file, or a file that is being written, has another one."""

@@ -14,7 +14,8 @@ import click
 
 from exportweb import artifact
 from exportweb.artifact import Artifact
-from exportweb.store import SUFFIXES, Store, place
+from exportweb.backend import place
+from exportweb.store import SUFFIXES, Store
 
 _NAMED = re.compile(r"([^/=]+)=(.+)", re.DOTALL)
 

@@ -1,4 +1,4 @@
-"""Fronts, as the server sees them: it starts them when they are missed, gives them connections, answers what they ask.
+"""Fronts, as the server sees them: it starts them when they are missed, gives them connections, has them answered.
 
 One that ends, whatever ended it, costs the connections that it had: another takes its place.
 """
@@ -9,8 +9,6 @@ import asyncio
 import contextlib
 import functools
 import logging
-import os
-import signal
 import socket
 import subprocess
 import time
@@ -18,16 +16,14 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from exportweb.runtime import Answer, Handed, OtherPreparation, Prepared, ServedModel
+from exportweb.runtime import ServedModel
 from exportweb.web.fronts import channel
-from exportweb.web.fronts.board import Board
+from exportweb.web.fronts.answering import Answering
+from exportweb.web.fronts.known import Known
 from exportweb.web.fronts.process import Begin
-from exportweb.web.fronts.slots import look
 from exportweb.web.fronts.spawn import Spawned, possible, spawn
 from exportweb.web.metrics import Metrics
-from exportweb.web.predict import content, requested
 from exportweb.web.refusal import Plain
-from exportweb.web.responses import failure
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +33,6 @@ PATIENCE = 16
 _CROWD = 2  # requests in flight that get along without fronts
 _AGAIN = 1.0  # seconds until a front that ended is replaced
 _FAILURES = 3  # fronts that ended before they took anything, one after the other, after which there are no more
-_GLANCE = 0.05  # seconds between two looks at a queue that is full
 _HEAD = 1 << 20  # bytes that are handed over with a connection
 
 
@@ -63,23 +58,20 @@ class Fronts:
     ) -> None:
         self._models = list(models.items())
         self._paths = {path: list(models).index(name) for path, name in paths.items()}
-        self._metrics = metrics
         self._count = count if possible() else 0
         self._adopt = adopt
         self._max_upload, self._timeout, self._keep_alive = max_upload, timeout, keep_alive
         self._max_held = max(max_held // max(count, 1), max_upload)
         self._fronts: list[Spawned] = []
         self._missed: deque[float] = deque(maxlen=PATIENCE)
-        self._described: list[tuple[int, bytes | None]] = [(0, None)] * len(self._models)
-        self._descriptions: list[bytes] = [b""]
-        self._board: Board | None = None
-        self._board_file = -1
         self._processes: list[subprocess.Popen[bytes]] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._failures = 0
-        self._due = self._glancing = self._stopping = False
+        self._stopping = False
         self._ended = asyncio.Event()
+        self._known = Known([model for _, model in self._models], count=self._count)
+        self._answering = Answering(self._models, self._fronts, self._known, metrics, self._soon)
         for _, model in self._models:
             model.subscribe(lambda event: self._soon(self._describe))
 
@@ -101,10 +93,10 @@ class Fronts:
         model = self._paths.get(request.path)
         if not self._count or model is None or self._stopping or len(data) > _HEAD:
             return False
-        if self._board is None and in_flight > _CROWD:
+        if not self._known.open and in_flight > _CROWD:
             self._miss()
         ready = [front for front in self._fronts if front.process]
-        if not ready or self._described[model][1] is None:
+        if not ready or not self._known.prepares(model):
             return False
         front = min(ready, key=lambda front: front.connections)
         assert front.channel is not None
@@ -128,9 +120,7 @@ class Fronts:
         self._missed.append(now)
         if len(self._missed) == PATIENCE and now - self._missed[0] < 1:
             self._loop = asyncio.get_running_loop()
-            self._board_file = Board.create(models=len(self._models), fronts=self._count)
-            self._board = Board(os.dup(self._board_file), models=len(self._models))
-            self._show()
+            self._known.begin()
             self._start(range(self._count))
 
     def _start(self, numbers: range) -> None:
@@ -138,7 +128,7 @@ class Fronts:
             return
         begin = functools.partial(
             Begin,
-            board=self._board_file,
+            board=self._known.file,
             paths={path.decode(): model for path, model in self._paths.items()},
             max_pixels=[model.max_pixels for _, model in self._models],
             max_upload=self._max_upload,
@@ -167,9 +157,8 @@ class Fronts:
         """Know that a front has ended."""
         self._fronts.remove(front)
         for id in list(front.jobs):
-            self._drop(front, id, None, 499)
-        if self._board is not None:
-            self._board.wait(front.number, 0)
+            self._answering.drop(front, id, None, 499)
+        self._known.gone(front.number)
         self._failures += not front.process
         if self._stopping:
             if not self._fronts:
@@ -199,19 +188,18 @@ class Fronts:
             if process.poll() is None:
                 process.kill()
                 process.wait()
-        if self._board_file >= 0:
-            os.close(self._board_file)
+        self._known.end()
 
     # -- what they say -----------------------------------------------------------------------------------------------
 
     def _received(self, front: Spawned, message: Any) -> None:
         match message:
             case channel.Asked():
-                self._asked(front, message)
+                self._answering.asked(front, message)
             case channel.Dropped():
-                self._drop(front, message.id, message.model, message.status)
+                self._answering.drop(front, message.id, message.model, message.status)
             case channel.Told():
-                self._told(message)
+                self._answering.told(message)
             case channel.Left():
                 front.connections -= message.count
             case channel.Connected():
@@ -226,125 +214,13 @@ class Fronts:
                 if len(self) == self._count:
                     log.info("%d processes take requests from now on.", self._count)
 
-    def _asked(self, front: Spawned, asked: channel.Asked) -> None:
-        try:
-            arrays = look(front.memory, asked.arrays)
-            handed = Handed(self._descriptions[asked.preparation], Prepared(arrays, asked.stages, asked.size), asked.waited)
-            _, model = self._models[asked.model]
-        except (ValueError, TypeError, LookupError) as error:  # what an image did to it, its word is not to be trusted any more
-            log.warning("A process that takes requests said nonsense and is ended: %s", error)
-            with contextlib.suppress(OSError):
-                os.kill(front.process, signal.SIGKILL)
-            return
-        done = functools.partial(self._done, front, asked.model, asked.id)
-        try:
-            job = model.submit(b"", asked.params, done, version=requested(asked.params), handed=handed)
-        except OtherPreparation as other:
-            if other.wanted is None:
-                done(RuntimeError("The version takes no images that are prepared elsewhere."))
-            else:
-                self._put(front, asked.model, channel.Again(asked.id, self._number(other.wanted), other.wanted), None)
-        except Exception as error:
-            done(error)
-        else:
-            front.jobs[asked.id] = job
-        self._soon_show()
-
-    def _told(self, told: channel.Told) -> None:
-        name, model = self._models[told.model]
-        for _ in range(told.count):
-            self._metrics.count(("/predict", name), told.status)
-        if told.status == 503:
-            model.refused()
-
-    def _drop(self, front: Spawned, id: int, model: int | None, status: int) -> None:
-        job = front.jobs.pop(id, None)
-        if job is not None:
-            job.cancel()
-        if model is not None:
-            self._metrics.count(("/predict", self._models[model][0]), status)
-
-    # -- answers -----------------------------------------------------------------------------------------------------
-
-    def _done(self, front: Spawned, model: int, id: int, answer: Answer | Exception) -> None:
-        """Have an answer told; in any thread."""
-        try:
-            if not isinstance(answer, Exception):
-                kind, body = content(answer)
-                self._put(front, model, channel.Answered(id, answer.version, kind, body, answer.timings), answer)
-                return
-            error = answer
-        except Exception as unexpected:
-            log.exception("An answer can't be written.")
-            error = unexpected
-        self._put(front, model, channel.Failed(id, *failure(error)), None)
-
-    def _put(self, front: Spawned, model: int, answer: channel.Answered | channel.Failed | channel.Again, counted: Answer | None) -> None:
-        front.outbox.append((model, answer, counted))
-        if not self._due:
-            self._due = True
-            self._soon(self._flush)
-
-    def _flush(self) -> None:
-        """Tell the fronts all answers that are there, one message each."""
-        self._due = False
-        for front in self._fronts:
-            answers = []
-            while front.outbox:
-                model, answer, counted = front.outbox.popleft()
-                answers.append(answer)
-                if isinstance(answer, channel.Again):
-                    continue
-                if front.jobs.pop(answer.id, None) is None and counted is not None:
-                    continue  # nobody waits any more
-                name, _ = self._models[model]
-                if counted is not None:
-                    self._metrics.of(name).observe(counted)
-                self._metrics.count(("/predict", name), answer.status if isinstance(answer, channel.Failed) else 200)
-            if answers and front.channel is not None:
-                front.channel.send(channel.Answers(answers))
-        self._show()
-
-    # -- what they know ----------------------------------------------------------------------------------------------
-
-    def _describe(self, only: Spawned | None = None) -> None:
+    def _describe(self, fresh: Spawned | None = None) -> None:
         """Tell how images are prepared: one that is new everything, all what has changed."""
-        for index, (_, model) in enumerate(self._models):
-            predictor = model.predictor
-            wanted = None if predictor is None else predictor.preparation
-            changed = wanted != self._described[index][1]
-            if changed:
-                self._described[index] = self._number(wanted) if wanted is not None else 0, wanted
-            for front in [only] if only is not None and not changed else self._fronts if changed else []:
+        changed = self._known.changed()
+        for front in self._fronts:
+            for described in self._known.all() if front is fresh else changed:
                 if front.channel is not None:
-                    front.channel.send(channel.Described(index, *self._described[index]))
-
-    def _number(self, description: bytes) -> int:
-        if description not in self._descriptions:
-            self._descriptions.append(description)
-        return self._descriptions.index(description)
-
-    def _soon_show(self) -> None:
-        if not self._due:
-            self._due = True
-            self._soon(self._flush)
-
-    def _show(self) -> None:
-        """Write on the board how much room the queues have; while there is none, again and again."""
-        if self._board is None:
-            return
-        full = False
-        for index, (_, model) in enumerate(self._models):
-            room, seconds = model.room
-            self._board.show(index, room, seconds)
-            full = full or not room
-        if full and not self._glancing and not self._stopping:
-            self._glancing = True
-            asyncio.get_running_loop().call_later(_GLANCE, self._glance)
-
-    def _glance(self) -> None:
-        self._glancing = False
-        self._show()
+                    front.channel.send(described)
 
     def _soon(self, function: Callable[[], None]) -> None:
         """Call something in the event loop; from any thread."""

@@ -17,8 +17,6 @@ import psutil
 import pytest
 
 from exportweb import Store
-from exportweb.web.fronts import fronts
-from exportweb.web.fronts.spawn import Spawned
 from fronted import Fronted
 from serving import Artifacts, Server
 from wire import head, read_answer
@@ -122,25 +120,6 @@ def test_those_that_can_not_be_started_are_not_missed(tmp_path: Path, artifacts:
     assert code == 0
     assert log.count("another takes its place") <= 3
     assert "Processes that take requests end as soon as they are started, so threads do all." in log
-
-
-def test_one_that_says_nonsense_is_ended(serve: Callable[..., Fronted], picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Here one that asks about an array where there is no memory."""
-    import types
-
-    from exportweb.web.fronts import channel
-    from exportweb.web.fronts.slots import Placed
-
-    killed: list[int] = []
-    monkeypatch.setattr(fronts.os, "kill", lambda process, number: killed.append(process))
-    those = fronts.Fronts({}, {}, types.SimpleNamespace(), count=1, adopt=print, max_upload=1, max_held=1, timeout=1, keep_alive=1)  # type: ignore[arg-type]
-    one = Spawned(0)
-    one.process = 123
-    for arrays in ({"image": Placed("|u1", (1 << 40,), 0)}, {"image": Placed("O", (1,), 0)}):
-        those._received(one, channel.Asked(1, 0, {}, 0, arrays, {}, None, 0.0))
-    those._received(one, channel.Asked(1, 5, {}, 9, {}, {}, None, 0.0))
-    assert killed == [123] * 3
-    one.started()
 
 
 def test_versions_swap_under_a_crowd(tmp_path: Path, artifacts: Artifacts, picture: Picture) -> None:
