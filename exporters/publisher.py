@@ -106,7 +106,7 @@ class Publisher:
         """Take back the snapshot of a version that still waits (it is skipped), else one that is not in use."""
         if self._waiting is not None:
             waiting, self._waiting = self._waiting, None
-            log.warning("exportweb: %s was skipped, since publishing is slower than training", _what(waiting.card))
+            log.warning("exportweb: %s was skipped: a newer one came while the one before was still being written", _what(waiting.card))
             if waiting.snapshot in self._snapshots:
                 self._snapshots.remove(waiting.snapshot)
                 self._snapshots.append(waiting.snapshot)
