@@ -39,7 +39,7 @@ A row without **bold** words holds.
 - *1, 2, 5*: whether batches of 1, 2 and 5 images are answered as the model itself answers them after all its weights have changed, and the
   worst `max|ONNX - PyTorch| / max|PyTorch|`; up to 1e-3 is the same answer.
 - *sample*: the sides of the image that each version is checked with, where one that is smaller than the model's own shows as much (see
-  [exporters/any_size.py](../exporters/any_size.py)); ?: a row from before that was looked at.
+  [exporters/any_size.py](../exporters/any_size.py)).
 - *attach, version*: seconds to export and prove the graph, and to write and check a version, on two busy cores: orders of magnitude.
 """
 THEIRS = "\n## detectron2\n"  # from here on the page is detectron2_models.py's

@@ -4,8 +4,8 @@
 
 The call is compared with a plain copy of the weights, with saving them, and with exporting afresh; an epoch of real training beside which
 the publisher works with the same epoch without it, turn by turn. Training wants all cores all the time here, so that whatever publishing
-takes is taken from it: what it had of a core meanwhile, and what a version needs in all, are the last figures. With `cuda` the model is on
-a GPU, and what is timed ends when the GPU has done it.
+takes is taken from it: what it had of a core meanwhile, what a version needs in all, and how many of the epochs of a training without a
+pause become versions, are the last figures. With `cuda` the model is on a GPU, and what is timed ends when the GPU has done it.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from measure import interleaved, ratio, table
 EPOCH = {"cpu": 5.0, "cuda": 1.0}  # seconds of training between two versions
 PAIRS = 41  # on shared cores an epoch alone takes a tenth more or less than the one before
 WARM = 2  # pairs in which memory is touched for the first time
+ROW = 24  # epochs one after the other
 BATCH = {"cpu": 8, "cuda": 64}
 
 
@@ -110,14 +111,21 @@ def epochs(name: str, model: torch.nn.Module, hook, device: str) -> None:
         print(
             f"{seconds[False][-1]:.2f} s without, {seconds[True][-1]:.2f} with, {shares[-1]:.3f} of a core, {needs[-1]:.2f} s", flush=True
         )
+    before = max(hook.store.versions())
+    for _ in range(ROW):
+        hook.step()
+        train(steps)
+    versions = max(hook.store.versions()) - before
     cells = [f"{statistics.median(values):.2f}" for values in (seconds[False], seconds[True])]
     error = 1.25 * statistics.stdev(w / wo for w, wo in zip(seconds[True], seconds[False], strict=True)) / PAIRS**0.5  # of a median
     found = [
         f"**{ratio(seconds[True], seconds[False]):.3f}x** ± {error:.3f}",
         f"{100 * statistics.median(shares):.1f} %",
         f"{statistics.median(needs):.2f}",
+        f"{versions} of {ROW}",
     ]
     header = ["training", "without, s", "with, s", "with / without", "of one core, publishing had", "of one core, a version needs, s"]
+    header += ["epochs in a row that became versions"]
     title = "An epoch beside which a version is written"
     table(
         f"{title}, on a GPU" if device == "cuda" else title,
