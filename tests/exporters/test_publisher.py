@@ -229,3 +229,13 @@ def test_a_version_that_is_held_back_for_the_training_hurries_when_that_waits(pu
     submit(publisher, exporter, 1)
     assert not publisher.flush(0) and store.latest() is None
     assert publisher.flush(15) and epochs(store) == [1]  # not the half minute for which it would be held back
+
+
+def test_each_version_is_held_back_by_itself(publisher, exporter, monkeypatch):
+    begun = []
+    monkeypatch.setattr(exporter.beside.pace, "begin", lambda: begun.append(1))
+    for epoch in range(2):
+        exporter.beside.crowded = True
+        submit(publisher, exporter, epoch)
+        assert publisher.flush(30)
+    assert len(begun) == 2

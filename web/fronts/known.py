@@ -56,7 +56,7 @@ class Known:
         return self._descriptions.index(description)
 
     def description(self, number: int) -> bytes:
-        """Return what a number stands for; raise `IndexError` for one that was never told."""
+        """Return what a number stands for; raise `IndexError` where it is larger than any that was told."""
         return self._descriptions[number]
 
     def changed(self) -> list[channel.Described]:
