@@ -144,7 +144,7 @@ def test_the_body_of_who_was_refused_is_dropped_as_it_comes(serve: Callable[...,
 
 
 def test_who_hangs_up_is_counted_and_not_computed_for(serve: Callable[..., Fronted], picture: Picture) -> None:
-    server = serve(slow=300, fronts=2)
+    server = serve(slow=2_000, fronts=2)
     left = server.counted(499)
     for _ in range(5):
         with pytest.raises(httpx.ReadTimeout):
