@@ -2,73 +2,44 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 import torch
 
 from exportweb.calls import Calls
-from exportweb.exporters.pace import Pace, ran_and_waited
 
 T = TypeVar("T")
 
 _THREADS = 2
-_NICE = 19
-_TICK = 0.004  # seconds: what a scheduler may take for a turn
+_NICE = 5  # a third of what a thread of the training has: less would only keep a version, and whoever waits for its core, waiting longer
 
 
 class Beside:
-    """Two threads of low priority, with one of PyTorch's threads each, that call functions: to compute, and to write.
+    """Two threads of low priority, with one of PyTorch's threads each, that call functions; `threads` are their native ids.
 
     They are started when this is made and end when this is forgotten, not earlier: a version may have to be written while the interpreter
     exits, and Python starts no new thread then, nor does an executor of `concurrent.futures` take work.
-
-    `crowded` says whether the last computation spent more time waiting for a core than on one. A thread of low priority that waits
-    gets 1.5 % of a core (Linux's weights: 15 against 1,024), and two get twice that. So where it is crowded, one thread had better do one
-    thing after another, at its `pace`, which `hurry` ends.
     """
 
     def __init__(self) -> None:
-        self.crowded = False
-        self.hurry = threading.Event()
-        self.pace = Pace(self.hurry)
         self._calls = Calls()
         threads, ready = torch.get_num_threads(), threading.Barrier(_THREADS + 1)
-        for _ in range(_THREADS):
-            threading.Thread(target=_work, args=(self._calls, ready), name="exportweb-beside", daemon=True).start()
+        started = [threading.Thread(target=_work, args=(self._calls, ready), name="exportweb-beside", daemon=True) for _ in range(_THREADS)]
+        for thread in started:
+            thread.start()
         weakref.finalize(self, self._calls.end).atexit = False
         ready.wait()
+        self.threads = tuple(thread.native_id for thread in started if thread.native_id is not None)
         torch.set_num_threads(threads)  # what the threads have set is also what threads begin with that are started from now on
 
     def call(self, function: Callable[..., T], *args: Any) -> Future[T]:
         """Have a function called in one of the threads; its result or exception comes with the future."""
         return self._calls.call(function, *args)
-
-    def compute(self, function: Callable[..., T], *args: Any) -> Future[T]:
-        """Like `call`, of a function that computes; notice whether there was a core for it."""
-
-        def run() -> T:
-            before = ran_and_waited()
-            result = function(*args)
-            ran, waited = (b - a for a, b in zip(before, ran_and_waited(), strict=True))
-            self.crowded = waited > max(ran, _TICK)
-            return result
-
-        return self.call(run)
-
-    @contextlib.contextmanager
-    def hurried(self) -> Iterator[None]:
-        """Hold nothing back for the training's sake, since it waits."""
-        self.hurry.set()
-        try:
-            yield
-        finally:
-            self.hurry.clear()
 
 
 def yield_to_training() -> None:

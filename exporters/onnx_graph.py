@@ -120,37 +120,11 @@ class Graph(Traced):
         return session.run({**weights, "image": images}, self.outputs)
 
     def write(self, file: BinaryIO, snapshot: Snapshot, card: Card) -> Card:
-        """Write the graph and sync it, while PyTorch answers, and while ONNX Runtime does, and it is hashed; the card, when all is done.
-
-        Where training wants every core, one thread does one thing after another, and takes its time.
-        """
+        """Write the graph and sync it, while PyTorch answers, and while ONNX Runtime does, and it is hashed; the card, when all is done."""
         snapshot.wait()
-        crowded = self.beside.crowded
-        got, expected, digest = (
-            self.beside.compute(self._in_turn, file, snapshot).result() if crowded else self._side_by_side(file, snapshot)
-        )
-        self._checked(got, expected)
-        card = card.replace(golden=golden.golden(self.sample, expected, tolerance=self.tolerance), digest=digest)
-        file.write(artifact.card_entry(card))
-        return card
-
-    def _in_turn(self, file: BinaryIO, snapshot: Snapshot) -> tuple[Outputs, Outputs, str]:
-        """Write the graph; return the answers of ONNX Runtime and of PyTorch, and the digest."""
-        pace = self.beside.pace
-        pace.begin()
-        self._require_finite(snapshot)
-        with pace.within(self.twin):
-            expected = self._eager(snapshot)
-        pace.rest()
-        got = self.answer(snapshot, self.sample)
-        _write(file, pace.each(self.template.fill(snapshot.tensors)))
-        return got, expected, artifact.digest(pace.each(self.template.fill(snapshot.tensors)))
-
-    def _side_by_side(self, file: BinaryIO, snapshot: Snapshot) -> tuple[Outputs, Outputs, str]:
-        """Do the same with three threads."""
         users: list[Future[Any]] = []  # of the snapshot
         try:
-            users.append(expected := self.beside.compute(self._eager, snapshot))  # what takes longest, as a rule
+            users.append(expected := self.beside.call(self._eager, snapshot))  # what takes longest, as a rule
             users.append(written := self.beside.call(_write, file, self.template.fill(snapshot.tensors)))
             users.append(finite := self.beside.call(self._require_finite, snapshot))
             got = self.answer(snapshot, self.sample)
@@ -160,7 +134,10 @@ class Graph(Traced):
         finally:
             for user in users:
                 user.exception()  # whatever happens, the snapshot is no longer in use
-        return got, expected.result(), digest
+        self._checked(got, expected.result())
+        card = card.replace(golden=golden.golden(self.sample, expected.result(), tolerance=self.tolerance), digest=digest)
+        file.write(artifact.card_entry(card))
+        return card
 
 
 def _write(file: BinaryIO, chunks: Iterable[bytes | memoryview]) -> None:

@@ -1,82 +1,48 @@
-"""How much of a busy machine a version may take from the training: half a hundredth of a core, for half a minute at most."""
+"""How much of a busy machine the versions may take from the training: a sixtieth of a core, by the time that lies between them."""
 
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
 
-import torch
-from torch import nn
-
-T = TypeVar("T")
-
-_SHARE = 0.005  # of one core: a third of what Linux leaves to a thread of the lowest priority
-_FREE = 0.04  # seconds of a core: a version that follows one that needed no more is small, and not held back before it has had as much
-_PATIENCE = 30.0  # seconds after which a version is held back no more
-_WINDOW = 0.008  # seconds on a core, two ticks: after fewer, nobody knows whether it was free
+_SHARE = 1 / 60  # of one core
+_SMALL = 0.04  # seconds of a core: a version that needed no more has the next one follow at once
+_PATIENCE = 30.0  # seconds between the beginnings of two versions, at most
 
 
 class Pace:
-    """Holds the calling thread back where others want its core, so that it has its share and no more; where a core is free, not at all.
+    """Leaves the training alone between two versions where it wants every core, so that together they have their share and no more.
 
-    A step of training that is spread over all cores is over when its slowest part is, so what one core loses the whole step does, and
-    again what it then has to fetch anew into its caches. A version that is held back comes later, for which nobody waits; setting `hurry`
-    is for when somebody does. `begin` is for each version.
+    A step of training that is spread over all cores is over when its slowest part is: while a version has one core, the others wait. So it
+    had better be written quickly, on two cores at once, than bit by bit, and what it costs is bounded by how often that is.
     """
 
-    def __init__(self, hurry: threading.Event) -> None:
-        self._hurry = hurry
-        self._needed = 0.0  # seconds on a core
-        self.begin()
-
-    def begin(self) -> None:
-        """Begin with the next version."""
-        self._free = _FREE if self._needed <= _FREE else 0.0
-        self._needed = self._ran = self._took = 0.0  # of these, on a core that others wanted, and that with all the waiting
-        self._end = time.monotonic() + _PATIENCE
-        self._looked, self._before = time.thread_time(), ran_and_waited()
-
-    def rest(self) -> None:
-        """Wait until what was done since the last time is no more than the share."""
-        if time.thread_time() < self._looked + _WINDOW:
-            return
-        ran, waited = (now - then for now, then in zip(ran_and_waited(), self._before, strict=True))
-        self._needed += ran
-        if waited > ran:
-            self._ran += ran
-            self._took += ran + waited
-            pause = min(self._ran / _SHARE - self._took, self._end - time.monotonic())
-            if self._ran > self._free and pause > 0:
-                self._hurry.wait(pause)
-                self._took += pause
-        self._looked, self._before = time.thread_time(), ran_and_waited()
-
-    def each(self, chunks: Iterable[T]) -> Iterator[T]:
-        """Yield the same, with a rest wherever it is time."""
-        for chunk in chunks:
-            self.rest()
-            yield chunk
+    def __init__(self) -> None:
+        self._next = 0.0
 
     @contextlib.contextmanager
-    def within(self, module: nn.Module) -> Iterator[None]:
-        """Let a module that is called have its rests between its parts."""
-        parts = [part for part in module.modules() if not isinstance(part, torch.jit.ScriptModule)]
-        hooks = [part.register_forward_pre_hook(lambda *_: self.rest()) for part in parts]
+    def version(self, threads: Iterable[int]) -> Iterator[None]:
+        """Note what these threads of this process (their native ids) have of the machine while they write a version."""
+        threads = list(threads)
+        start, before = time.monotonic(), ran_and_waited(threads)
         try:
             yield
         finally:
-            for hook in hooks:
-                hook.remove()
+            ran, waited = (now - then for now, then in zip(ran_and_waited(threads), before, strict=True))
+            self._next = start + min(ran / _SHARE, _PATIENCE) if waited > ran > _SMALL else 0.0
+
+    def rest(self) -> float:
+        """Return for how many more seconds the next version should wait."""
+        return max(0.0, self._next - time.monotonic())
 
 
-def ran_and_waited() -> tuple[float, float]:
-    """Return how long the calling thread has run, and waited for a core, in seconds; nothing where the system (not Linux) doesn't say."""
-    try:
-        ran, waited, _ = Path("/proc/thread-self/schedstat").read_text().split()
-    except OSError:
-        return 0.0, 0.0
-    return int(ran) / 1e9, int(waited) / 1e9
+def ran_and_waited(threads: Iterable[int]) -> tuple[float, float]:
+    """Return how long threads have run, and waited for a core, in seconds; nothing where the system (not Linux) doesn't say."""
+    ran = waited = 0
+    for thread in threads:
+        with contextlib.suppress(OSError):
+            times = Path(f"/proc/self/task/{thread}/schedstat").read_text().split()
+            ran, waited = ran + int(times[0]), waited + int(times[1])
+    return ran / 1e9, waited / 1e9

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
@@ -11,6 +10,7 @@ from typing import BinaryIO, NamedTuple
 from exportweb.card import Card
 from exportweb.errors import ExportwebError, Rejected, StoreError, StoreLocked
 from exportweb.exporters.beside import yield_to_training
+from exportweb.exporters.pace import Pace
 from exportweb.exporters.traced import Traced
 from exportweb.exporters.weights import Snapshot, Weights
 from exportweb.memory import give_back
@@ -32,9 +32,10 @@ class Job(NamedTuple):
 class Publisher:
     """Publishes versions into a store from a thread of low priority.
 
-    The caller pays for one copy of the weights. While a version is being written the next one waits, and one that is newer takes its
-    place: a slow disk never slows training, it skips versions and says so. Two snapshots are all the memory that takes. What the store
-    did not take is tried again after a pause, which grows, until it is published or there is something newer.
+    The caller pays for one copy of the weights. While a version is being written, and while the training is left alone after it (see
+    `Pace`), the next one waits, and one that is newer takes its place: a slow disk never slows training, it skips versions and says so. Two
+    snapshots are all the memory that takes. What the store did not take is tried again after a pause, which grows, until it is published or
+    there is something newer.
 
     `keep` and `best` are those of `Store.prune`. Raises `StoreError` if `best` is no metric.
     """
@@ -51,6 +52,8 @@ class Publisher:
         self._failed: Job | None = None  # what the store did not take
         self._failures = 0  # of that job
         self._urgent = False  # it is to be tried again now
+        self._pace = Pace()
+        self._hurry = 0  # how many wait for what waits
         self._lost = False  # another process publishes into the store
         self._busy = False
         self._closed = False
@@ -84,9 +87,14 @@ class Publisher:
         Returns False if `timeout` (seconds) ran out, or if the store doesn't take the last version.
         """
         end = None if timeout is None else time.monotonic() + timeout
-        with self._changed, self._graph.beside.hurried() if self._graph else contextlib.nullcontext():
-            if not self._changed.wait_for(self._idle, timeout):
-                return False
+        with self._changed:
+            self._hurry += 1
+            self._changed.notify_all()
+            try:
+                if not self._changed.wait_for(self._idle, timeout):
+                    return False
+            finally:
+                self._hurry -= 1
             if self._failed is not None and not self._closed:
                 self._urgent = True
                 self._changed.notify_all()
@@ -106,7 +114,7 @@ class Publisher:
         """Take back the snapshot of a version that still waits (it is skipped), else one that is not in use."""
         if self._waiting is not None:
             waiting, self._waiting = self._waiting, None
-            log.warning("exportweb: %s was skipped: a newer one came while the one before was still being written", _what(waiting.card))
+            log.warning("exportweb: %s was skipped: a newer one came while it waited its turn", _what(waiting.card))
             if waiting.snapshot in self._snapshots:
                 self._snapshots.remove(waiting.snapshot)
                 self._snapshots.append(waiting.snapshot)
@@ -120,7 +128,8 @@ class Publisher:
         while (job := self._next()) is not None:
             done = True
             try:
-                done = self._publish(job)
+                with self._pace.version([threading.get_native_id(), *job.graph.beside.threads]):
+                    done = self._publish(job)
             except Exception:
                 log.exception("exportweb: %s was not published", _what(job.card))
             finally:
@@ -133,6 +142,7 @@ class Publisher:
     def _next(self) -> Job | None:
         """Wait for the next version, or until the one that failed is to be tried again; None when it is time to end."""
         with self._changed:
+            self._changed.wait_for(lambda: self._hurry or self._urgent or self._closed, self._pace.rest())
             pause = None if self._failed is None else min(_PAUSE * 2 ** (self._failures - 1), _LONGEST)
             self._changed.wait_for(lambda: self._waiting is not None or self._urgent or self._closed, pause)
             if self._waiting is not None:

@@ -62,18 +62,14 @@ class ScriptGraph(Traced):
     def write(self, file: BinaryIO, snapshot: Snapshot, card: Card) -> Card:
         """Check the answer, then write weights and card: in one thread, since PyTorch answers both times."""
         snapshot.wait()
-        return self.beside.compute(self._write, file, snapshot, card).result()
+        return self.beside.call(self._write, file, snapshot, card).result()
 
     def _write(self, file: BinaryIO, snapshot: Snapshot, card: Card) -> Card:
-        pace = self.beside.pace
-        pace.begin()
         self._require_finite(snapshot)
-        with pace.within(self.twin):
-            expected = self._eager(snapshot)
-        pace.rest()
+        expected = self._eager(snapshot)
         self._checked(self.answer(snapshot, self.sample), expected)
         writer = archive.Writer(file)
-        _put(writer, pace.each(self.template.fill(snapshot.tensors)))
+        _put(writer, self.template.fill(snapshot.tensors))
         card = card.replace(golden=golden.golden(self.sample, expected, tolerance=self.tolerance), digest=writer.digest)
         writer.finish(card)
         return card

@@ -53,13 +53,14 @@ class Folder:
             replace_file(path, lambda copy: shutil.copyfileobj(file, copy))
 
     def add(self, name: str, write: Callable[[BinaryIO], object]) -> None:
-        """Make a file, whole or not at all. Makes the folder if it isn't there."""
+        """Make a large file, whole or not at all. Makes the folder if it isn't there."""
         self.path.mkdir(parents=True, exist_ok=True)
-        replace_file(self.path / name, write)
+        replace_file(self.path / name, write, direct=True)
 
     def put(self, name: str, data: bytes) -> None:
         """Make or replace a small file, atomically."""
-        self.add(name, lambda file: file.write(data))
+        self.path.mkdir(parents=True, exist_ok=True)
+        replace_file(self.path / name, lambda file: file.write(data))
 
     def delete(self, name: str) -> bool:
         """Delete a file unless somebody holds it (see `hold`); return whether it is gone."""

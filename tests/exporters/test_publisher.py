@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import threading
 import time
 
@@ -221,21 +222,39 @@ def test_memory_for_snapshots_is_made_once(publisher, exporter):
     assert sorted(made) == sorted(t.data_ptr() for s in publisher._snapshots for t in s.tensors)
 
 
-def test_a_version_that_is_held_back_for_the_training_hurries_when_that_waits(publisher, store, exporter, monkeypatch):
+def test_the_training_is_left_alone_after_a_version_unless_it_waits(publisher, store, exporter, monkeypatch):
     read = itertools.count()
-    monkeypatch.setattr(pace, "ran_and_waited", lambda: (60.0 * (at := next(read)), 600.0 * at))  # others want every core
-    monkeypatch.setattr(pace.time, "thread_time", lambda: float(next(read)))
-    exporter.beside.crowded = True
+    monkeypatch.setattr(pace, "ran_and_waited", lambda _: (60.0 * (at := next(read)), 600.0 * at))  # others want every core
     submit(publisher, exporter, 1)
-    assert not publisher.flush(0) and store.latest() is None
-    assert publisher.flush(15) and epochs(store) == [1]  # not the half minute for which it would be held back
+    until(lambda: publisher.published == 1)
+    submit(publisher, exporter, 2)
+    time.sleep(0.5)
+    assert epochs(store) == [1]
+    assert publisher.flush(15) and epochs(store) == [1, 2]  # not the half minute for which it would have rested
 
 
-def test_each_version_is_held_back_by_itself(publisher, exporter, monkeypatch):
-    begun = []
-    monkeypatch.setattr(exporter.beside.pace, "begin", lambda: begun.append(1))
-    for epoch in range(2):
-        exporter.beside.crowded = True
-        submit(publisher, exporter, epoch)
-        assert publisher.flush(30)
-    assert len(begun) == 2
+def test_what_waits_its_turn_is_published_at_the_end(publisher, store, exporter, monkeypatch):
+    read = itertools.count()
+    monkeypatch.setattr(pace, "ran_and_waited", lambda _: (60.0 * (at := next(read)), 600.0 * at))
+    submit(publisher, exporter, 1)
+    until(lambda: publisher.published == 1)
+    submit(publisher, exporter, 2)
+    publisher.close()
+    until(lambda: epochs(store) == [1, 2])
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how long a thread has waited for a core")
+def test_what_a_version_takes_is_noticed(publisher, exporter):
+    seen = []
+    version = publisher._pace.version
+
+    def note(threads):
+        seen.append(before := list(threads))
+        return version(before)
+
+    publisher._pace.version = note
+    submit(publisher, exporter, 1)
+    assert publisher.flush(30)
+    (threads,) = seen
+    names = {thread.native_id: thread.name for thread in threading.enumerate()}
+    assert [names[thread] for thread in threads] == ["exportweb-publisher", "exportweb-beside", "exportweb-beside"]

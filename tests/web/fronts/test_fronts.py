@@ -138,7 +138,7 @@ def test_versions_swap_under_a_crowd(tmp_path: Path, artifacts: Artifacts, pictu
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_loses_no_request(serve: Callable[..., Fronted], picture: Picture, number: int) -> None:
     """Whichever processes the signal reaches, as from a terminal or a service manager."""
-    server = serve(slow=1_000)
+    server = serve(slow=5_000)
     processes = server.processes()
     idle = server.connect(head(len(picture())) + picture())
     assert read_answer(idle)[0] == 200
