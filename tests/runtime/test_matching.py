@@ -76,7 +76,7 @@ def test_masks_of_bits_and_detections_of_six() -> None:
 
 def test_few_keypoints_may_be_where_a_heatmap_is_nearly_as_large() -> None:
     points = np.random.default_rng(2).uniform(0, 400, size=(40, 5, 3)).astype(np.float32)
-    for moved, rescored, same in ((10, 0, True), (11, 0, False), (1, 1, False)):  # of 200
+    for moved, rescored, same in ((10, 0, True), (11, 0, False), (1, 1, True), (3, 3, False)):  # of 200
         other = points.copy()
         other.reshape(-1, 3)[:moved, 0] += 50
         other.reshape(-1, 3)[:rescored, 2] += 1
