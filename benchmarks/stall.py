@@ -23,6 +23,7 @@ import torch
 from torch.nn import functional as F
 
 from exportweb import export_hook
+from exportweb.exporters.pace import ran_and_waited
 from measure import interleaved, ratio, table
 
 EPOCH = {"cpu": 5.0, "cuda": 1.0}  # seconds of training between two versions
@@ -142,8 +143,7 @@ def arrive(device: str) -> None:
 
 def publishing() -> float:
     """Seconds for which the threads that publish have run so far."""
-    tasks = [Path(f"/proc/self/task/{t.native_id}/schedstat") for t in threading.enumerate() if t.name.startswith("exportweb")]
-    return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
+    return ran_and_waited(thread.native_id for thread in threading.enumerate() if thread.name.startswith("exportweb"))[0]
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ the keypoints that may be elsewhere, with the same score.
 _BITS = 0.01  # the share of a mask's pixels that may differ, where it is of bits
 
 # What is sampled inside a box that moved a little moves with it, much where it is steep: measured on a Mask R-CNN, single pixels of
-# PyTorch's own float32 masks are 1e-3 off its float64 ones; on a Keypoint R-CNN, boxes that are 0.02 pixels off had 1 in 1,700 keypoints
-# elsewhere. So that share of them may be further off, too.
+# PyTorch's own float32 masks are 1e-3 off its float64 ones, and in a box of few pixels a keypoint may be elsewhere. So that share of them
+# may be further off, too.
 _SAMPLED = frozenset({"masks", "keypoint-heatmaps", "keypoints"})
 
 
