@@ -30,7 +30,7 @@ def test_all_gpus_are_an_error_where_there_are_none() -> None:
 
 
 def test_a_run_goes_to_the_device_that_has_the_fewest() -> None:
-    slow, quick = OnnxSession(graph(scale=255.0, slow=200), device="cpu"), OnnxSession(graph(scale=510.0), device="cpu")
+    slow, quick = OnnxSession(graph(scale=255.0, slow=0.1), device="cpu"), OnnxSession(graph(scale=510.0), device="cpu")
     both = devices.Sessions([slow, quick])
     assert both.device == "cpu,cpu"
     assert (both.inputs, both.outputs, both.providers) == (slow.inputs, slow.outputs, slow.providers)

@@ -62,7 +62,7 @@ def test_under_load_a_version_does_without_the_session_for_runs_that_are_alone(
     artifacts: Artifacts, tmp_path: Path, picture: Callable[..., bytes]
 ) -> None:
     store, image, quiet = Store(tmp_path / "store"), picture(), threading.Event()
-    artifacts.publish(store, epoch=1, slow=50)
+    artifacts.publish(store, epoch=1, slow=0.01)
     model = ServedModel(store.folder, device="cpu", workers=Workers(2))
 
     def ask() -> None:
@@ -88,7 +88,7 @@ def test_under_load_a_version_does_without_the_session_for_runs_that_are_alone(
         for thread in crowd:
             thread.start()
         time.sleep(2.5)  # the builder looks every two seconds, and judges by the runs since
-        artifacts.publish(store, epoch=2, slow=50, scale=2.0)
+        artifacts.publish(store, epoch=2, slow=0.01, scale=2.0)
         wait((2, False))
         time.sleep(2.5)
         assert alone() == (2, False)

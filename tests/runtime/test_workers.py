@@ -83,7 +83,7 @@ def test_bodies_that_wait_are_bounded_too_but_one_may_always(
 
 def test_of_a_slow_model_fewer_may_wait(tmp_path: Path, artifacts: Artifacts, pool: Callable[..., Pool], picture: Picture) -> None:
     """Once it is known to be slow: no more than it answers in less than two seconds, or its few clients need."""
-    path = artifacts.write(tmp_path / "slow.onnx", slow=100)
+    path = artifacts.write(tmp_path / "slow.onnx", slow=0.03)
     one = pool(Live(Predictor.load(path, device="cpu", threads=1), 1, Plan(max_batch=1, max_runs=2, prepare_first=True)))
     for _ in range(40):
         one.submit(picture())

@@ -22,7 +22,7 @@ def test_a_flood_on_one_model_does_not_starve_another(
     pool: Callable[..., Pool], tmp_path: Path, artifacts: Artifacts, live: Callable[..., Live], picture: Picture
 ) -> None:
     """While a slow model's queue is always full, another's requests wait for what is going on and for little more."""
-    slow = Predictor.load(artifacts.write(tmp_path / "slow.onnx", slow=40), device="cpu", threads=1)
+    slow = Predictor.load(artifacts.write(tmp_path / "slow.onnx", slow=0.01), device="cpu", threads=1)
     flooded = pool(Live(slow, 1, ON_CPU), max_queue=64)
     other = pool(live(), flooded.workers)
     image, runs, stop = picture(), [0], threading.Event()

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import subprocess
 import sys
 import time
+import timeit
 import zlib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import httpx
 import numpy as np
+import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
 from exportweb import Card, Store, artifact
@@ -22,15 +26,16 @@ from exportweb.card import Golden, ImageInput, Output, Resize, Source, Tensor
 
 SIDE = 8
 COLOURS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
+_TIMED = 20  # multiplications
 
 
 class Artifacts:
     """Writes artifacts that name the colour of an image: logits are `scale` times the mean of each channel.
 
-    `slow` makes a run that many multiplications of 256 x 256 matrices longer, in a loop that can't be folded away.
+    With `slow`, a run takes at least that many seconds, of one image or of many, however quick this machine is.
     """
 
-    def write(self, path: Path, *, carded: bool = True, scale: float = 10.0, slow: int = 0, **card: Any) -> Path:
+    def write(self, path: Path, *, carded: bool = True, scale: float = 10.0, slow: float = 0, **card: Any) -> Path:
         """Write an artifact to a file; not `carded`, a foreign one."""
         with path.open("wb") as file:
             if carded:
@@ -39,7 +44,7 @@ class Artifacts:
                 file.write(graph(scale, slow))
         return path
 
-    def publish(self, store: Store, *, scale: float = 10.0, slow: int = 0, **card: Any) -> int:
+    def publish(self, store: Store, *, scale: float = 10.0, slow: float = 0, **card: Any) -> int:
         """Publish an artifact into a store; return its version."""
         data = graph(scale, slow)
         return store.publish(lambda file, number: artifact.write(file, [data], self.card(scale=scale, version=number, **card)))
@@ -142,19 +147,31 @@ class Server:
             self.stop()
 
 
-def graph(scale: float = 10.0, slow: int = 0) -> bytes:
-    """Return the ONNX graph of a model that names colours, without a card."""
+def graph(scale: float = 10.0, slow: float = 0) -> bytes:
+    """Return the ONNX graph of a model that names colours, without a card; `slow` is that of `Artifacts`."""
+    return _graph(scale, math.ceil(slow / _seconds()) if slow else 0)
+
+
+@cache
+def _seconds() -> float:
+    """Return how long a multiplication takes at least, with all cores."""
+    session, image = ort.InferenceSession(_graph(1.0, _TIMED)), np.zeros((1, SIDE, SIDE, 3), np.uint8)
+    return min(timeit.repeat(lambda: session.run(None, {"image": image}), number=1, repeat=50)) / _TIMED
+
+
+def _graph(scale: float, multiplications: int) -> bytes:
+    """Return the graph with that many multiplications of 256 x 256 matrices, in a loop that can't be folded away."""
     image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["n", SIDE, SIDE, 3])
     logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["n", 3])
     constants = {"axes": np.array([1, 2], np.int64), "scale": np.full((1,), scale / 255, np.float32)}
     nodes = [
         helper.make_node("Cast", ["image"], ["pixels"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["pixels", "axes"], ["mean"], keepdims=0),
-        helper.make_node("Mul", ["mean", "scale"], ["scaled" if slow else "logits"]),
+        helper.make_node("Mul", ["mean", "scale"], ["scaled" if multiplications else "logits"]),
     ]
-    if slow:
+    if multiplications:
         constants |= {
-            "count": np.array(slow, np.int64),
+            "count": np.array(multiplications, np.int64),
             "true": np.array(True),
             "zeros": np.zeros((256, 256), np.float32),
             "both": np.array([0, 1], np.int64),

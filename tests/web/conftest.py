@@ -79,7 +79,7 @@ def serve_model(tmp_path: Path, artifacts: Artifacts, serve_app: Callable[..., A
 
     with contextlib.ExitStack() as stack:
 
-        def start(*, slow: int = 0, max_queue: int = 256, **options: Any) -> AppServer:
+        def start(*, slow: float = 0, max_queue: int = 256, **options: Any) -> AppServer:
             path = artifacts.write(tmp_path / "model.onnx", slow=slow)
             model = ServedModel(path, device="cpu", max_queue=max_queue, tuning_budget=0)
             stack.callback(model.close, 0)
@@ -140,7 +140,7 @@ def serve_run(tmp_path: Path, artifacts: Artifacts) -> Iterator[Callable[..., Ru
     """Run servers with these options of `run`, with 0.3 s for a request's head and for an answer to be taken."""
     with contextlib.ExitStack() as stack:
 
-        def start(*, slow: int = 0, max_queue: int = 256, **options: Any) -> Run:
+        def start(*, slow: float = 0, max_queue: int = 256, **options: Any) -> Run:
             run = Run(artifacts.write(tmp_path / "run.onnx", slow=slow), max_queue=max_queue, **options)
             stack.callback(run.process.communicate)
             stack.callback(run.process.terminate)

@@ -169,7 +169,7 @@ def test_a_new_connection_takes_the_place_of_the_one_that_idles_longest(
 def test_a_new_connection_is_refused_where_all_others_wait_for_their_answers(
     serve_run: Callable[..., Any], connect: Callable[..., socket.socket], picture: Callable[..., bytes]
 ) -> None:
-    run, data = serve_run(slow=1000, max_connections=1), picture()
+    run, data = serve_run(slow=0.5, max_connections=1), picture()
     first = connect(run.address, head(len(data)) + data)
     time.sleep(0.1)
     status, headers, _ = read_answer(connect(run.address))

@@ -227,7 +227,7 @@ def test_503_when_too_much_is_held(serve_model: Callable[..., Any], connect: Cal
 
 def test_503_when_the_queue_is_full(serve_model: Callable[..., Any], picture: Picture) -> None:
     """Some are refused at once with a Retry-After, and all that were accepted are answered."""
-    server = serve_model(slow=100, max_queue=2)
+    server = serve_model(slow=0.05, max_queue=2)
     with ThreadPoolExecutor(40) as pool:
         answers = list(pool.map(lambda _: httpx.post(f"{server.url}/predict", content=picture(), timeout=60), range(40)))
     statuses = [answer.status_code for answer in answers]
@@ -239,7 +239,7 @@ def test_503_when_the_queue_is_full(serve_model: Callable[..., Any], picture: Pi
 
 def test_504_when_the_answer_takes_too_long(serve_model: Callable[..., Any], picture: Picture) -> None:
     """Nobody waits any more, so nothing more is computed: the next request finds the queue empty."""
-    server = serve_model(slow=4000, timeout=0.2)
+    server = serve_model(slow=0.8, timeout=0.2)
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda _: httpx.post(f"{server.url}/predict", content=picture(), timeout=60), range(8)))
     late = [answer for answer in answers if answer.status_code == 504]
@@ -267,7 +267,7 @@ def test_nothing_is_computed_for_a_client_that_has_gone(
     serve_model: Callable[..., Any], connect: Callable[..., socket.socket], picture: Picture
 ) -> None:
     """Thirty clients ask and hang up: the one after them doesn't wait for thirty answers."""
-    server = serve_model(slow=4000)  # thirty take far longer than it is until a client is watched for having gone
+    server = serve_model(slow=0.3)  # thirty take far longer than it is until a client is watched for having gone
     data = picture()
     server.http.post("/predict", content=data)
     connections = [connect(server.address, head(len(data)) + data) for _ in range(30)]

@@ -47,7 +47,7 @@ def test_a_signal_ends_it_with_zero(serve: Callable[..., Server], file: Path, nu
 def test_what_was_accepted_is_answered_before_the_end(
     serve: Callable[..., Server], artifacts: Artifacts, picture: Callable[..., bytes], tmp_path: Path
 ) -> None:
-    server = serve(artifacts.write(tmp_path / "slow.onnx", slow=1000), "--max-batch", "1")
+    server = serve(artifacts.write(tmp_path / "slow.onnx", slow=0.3), "--max-batch", "1")
     with ThreadPoolExecutor(8) as pool:
         answers = [pool.submit(ask, server, picture()) for _ in range(8)]
         server.wait(lambda: in_flight(server) == 8, what="eight requests to be accepted")
@@ -62,7 +62,7 @@ def test_what_is_not_answered_within_the_grace_is_refused(
     serve: Callable[..., Server], artifacts: Artifacts, picture: Callable[..., bytes], connect: Callable[..., socket.socket], tmp_path: Path
 ) -> None:
     """Whether it waits in the queue or is still on its way."""
-    server = serve(artifacts.write(tmp_path / "slow.onnx", slow=2000), "--grace", "0.5", "--max-batch", "1")
+    server = serve(artifacts.write(tmp_path / "slow.onnx", slow=0.5), "--grace", "0.5", "--max-batch", "1")
     late = connect(server.address, head(1000) + b"a few")
     with ThreadPoolExecutor(14) as pool:  # of a model as slow as this, no more than 16 may wait
         answers = [pool.submit(ask, server, picture()) for _ in range(14)]

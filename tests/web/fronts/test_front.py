@@ -27,7 +27,7 @@ def serve(tmp_path: Path, artifacts: Artifacts, picture: Picture) -> Iterator[Ca
     """Serve a model by fronts; `slow` is that of `Artifacts`."""
     servers: list[Fronted] = []
 
-    def start(*, slow: int = 0, **options: Any) -> Fronted:
+    def start(*, slow: float = 0, **options: Any) -> Fronted:
         servers.append(Fronted({"colours": artifacts.write(tmp_path / "colours.onnx", slow=slow)}, **options))
         return servers[-1].begin(picture())
 
@@ -77,7 +77,7 @@ def test_what_does_not_fit_into_the_memory_is_prepared_by_the_server(serve: Call
 
 def test_images_wait_for_room_in_the_memory(serve: Callable[..., Fronted], picture: Picture) -> None:
     """There is room for one."""
-    server = serve(patches={"spawn": {"MEMORY": SIDE * SIDE * 3}}, slow=20)
+    server = serve(patches={"spawn": {"MEMORY": SIDE * SIDE * 3}}, slow=0.005)
     colours = ["red", "green", "blue"] * 8
     with ThreadPoolExecutor(12) as pool:
         answers = pool.map(lambda colour: httpx.post(f"{server.url}/predict", content=picture(colour), timeout=60).json(), colours)
@@ -85,7 +85,7 @@ def test_images_wait_for_room_in_the_memory(serve: Callable[..., Fronted], pictu
 
 
 def test_an_answer_that_takes_too_long_is_not_waited_for(serve: Callable[..., Fronted], picture: Picture) -> None:
-    server = serve(slow=3_000, timeout=0.1, fronts=2)
+    server = serve(slow=0.5, timeout=0.1, fronts=2)
     before = server.counted(504)
     answer = server.http.post("/predict", content=picture())
     assert answer.status_code == 504
@@ -94,7 +94,7 @@ def test_an_answer_that_takes_too_long_is_not_waited_for(serve: Callable[..., Fr
 
 
 def test_a_crowd_is_refused_and_told_when_to_come_again(serve: Callable[..., Fronted], picture: Picture) -> None:
-    server = serve(slow=300, fronts=2, model={"max_queue": 4})
+    server = serve(slow=0.1, fronts=2, model={"max_queue": 4})
     refused = server.counted(503)
 
     def ask(_: int) -> httpx.Response:
@@ -124,7 +124,7 @@ def test_bodies_that_are_held_are_bounded(serve: Callable[..., Fronted], picture
 
 
 def test_the_body_of_who_was_refused_is_dropped_as_it_comes(serve: Callable[..., Fronted], picture: Picture) -> None:
-    server = serve(slow=5_000, fronts=1, model={"max_queue": 1})
+    server = serve(slow=0.5, fronts=1, model={"max_queue": 1})
     busy = []
     for _ in range((os.cpu_count() or 1) + 2):  # until each thread has one and one waits
         busy.append(server.connect(head(len(picture())) + picture()))
@@ -144,7 +144,7 @@ def test_the_body_of_who_was_refused_is_dropped_as_it_comes(serve: Callable[...,
 
 
 def test_who_hangs_up_is_counted_and_not_computed_for(serve: Callable[..., Fronted], picture: Picture) -> None:
-    server = serve(slow=2_000, fronts=2)
+    server = serve(slow=0.2, fronts=2)
     left = server.counted(499)
     for _ in range(5):
         with pytest.raises(httpx.ReadTimeout):

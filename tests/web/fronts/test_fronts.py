@@ -29,7 +29,7 @@ def serve(tmp_path: Path, artifacts: Artifacts, picture: Picture) -> Iterator[Ca
     """Serve models of these names by fronts."""
     servers: list[Fronted] = []
 
-    def start(*names: str, slow: int = 0, **options: Any) -> Fronted:
+    def start(*names: str, slow: float = 0, **options: Any) -> Fronted:
         paths = {name: artifacts.write(tmp_path / f"{name}.onnx", slow=slow) for name in names or ("colours",)}
         servers.append(Fronted(paths, **options))
         return servers[-1].begin(picture())
@@ -138,7 +138,7 @@ def test_versions_swap_under_a_crowd(tmp_path: Path, artifacts: Artifacts, pictu
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_stop_loses_no_request(serve: Callable[..., Fronted], picture: Picture, number: int) -> None:
     """Whichever processes the signal reaches, as from a terminal or a service manager."""
-    server = serve(slow=5_000)
+    server = serve(slow=0.5)
     processes = server.processes()
     idle = server.connect(head(len(picture())) + picture())
     assert read_answer(idle)[0] == 200
@@ -159,7 +159,7 @@ def test_a_stop_loses_no_request(serve: Callable[..., Fronted], picture: Picture
 
 
 def test_what_is_not_answered_in_time_is_refused_at_a_stop(serve: Callable[..., Fronted], picture: Picture) -> None:
-    server = serve(slow=6_000, grace=1.0)
+    server = serve(slow=1, grace=0.2)
     connections = [server.connect(head(len(picture())) + picture()) for _ in range(8)]
     time.sleep(0.3)
     code, _ = server.close()
