@@ -41,7 +41,8 @@ class PlainState:
 
     def __init__(self, weights: Weights) -> None:
         self._weights = weakref.ref(weights)
-        self._seen = _read(weights.model)
+        self._known = _known(weights)
+        self._seen = _read(weights.model, self._known)
         self._changes: Counter[Attribute] = Counter()
         self._quick: list[_Quick] | None = None
 
@@ -52,12 +53,12 @@ class PlainState:
         has changed, asking costs a microsecond a module.
         """
         if self._weights() is weights:
-            if self._quick is not None and all(map(_unchanged, self._quick)):
+            if self._quick is not None and all(_unchanged(quick, self._known) for quick in self._quick):
                 return []
-            self._quick = [_quick(module) for module in weights.model.modules()]
+            self._quick = [_quick(module, self._known) for module in weights.model.modules()]
         else:  # a module was replaced, or this is another copy of the model
-            self._weights, self._quick = weakref.ref(weights), None
-        now = _read(weights.model)
+            self._weights, self._known, self._quick = weakref.ref(weights), _known(weights), None
+        now = _read(weights.model, self._known)
         changed = [key for key in self._seen.keys() | now.keys() if self._seen.get(key, ...) != now.get(key, ...)]
         self._seen = now
         self._changes.update(changed)
@@ -82,44 +83,51 @@ def matters(model: nn.Module, graph: Traced, changed: list[Attribute]) -> bool:
         return True
 
 
-def _quick(module: nn.Module) -> _Quick:
+def _known(weights: Weights) -> dict[int, int]:
+    """Return which tensor is which weight, by identity: what a module says of one of these (an LSTM has a list of its own) is no state."""
+    return {id(tensor): i for i, tensor in enumerate(weights.tensors)}
+
+
+def _quick(module: nn.Module, known: dict[int, int]) -> _Quick:
     attributes = vars(module)
-    plain = [(name, value, _plain(value)) for name, value in attributes.items() if name not in _OWN]
+    plain = [(name, value, _plain(value, known)) for name, value in attributes.items() if name not in _OWN]
     fixed = [(name, value) for name, value, seen in plain if seen is value or (isinstance(value, tuple) and seen == value)]
     names = {name for name, _ in fixed}
     return attributes, len(attributes), fixed, [(name, seen) for name, _, seen in plain if name not in names and seen is not ...]
 
 
-def _unchanged(quick: _Quick) -> bool:
+def _unchanged(quick: _Quick, known: dict[int, int]) -> bool:
     attributes, count, fixed, others = quick
     return (
         len(attributes) == count
         and all(attributes.get(name, ...) is value for name, value in fixed)
-        and all(_plain(attributes.get(name, ...)) == seen for name, seen in others)
+        and all(_plain(attributes.get(name, ...), known) == seen for name, seen in others)
     )
 
 
-def _read(model: nn.Module) -> dict[Attribute, object]:
+def _read(model: nn.Module, known: dict[int, int]) -> dict[Attribute, object]:
     state: dict[Attribute, object] = {}
     for full_path, module in model.named_modules():
         path = plain_name(full_path)
         state[path, _CLASS] = type(module)
         for name, value in vars(module).items():
             if name not in _OWN:
-                state[path, name] = _plain(value)
+                state[path, name] = _plain(value, known)
     return state
 
 
-def _plain(value: object) -> object:
+def _plain(value: object, known: dict[int, int]) -> object:
     """Return something that is equal as long as a value is; `...` for what isn't plain."""
     if value is None or isinstance(value, _PLAIN):
         return value
     if isinstance(value, torch.Tensor):
+        if id(value) in known:
+            return known[id(value)]  # which weight it is, whatever it holds
         return id(value), 0 if value.is_inference() else value._version
     if isinstance(value, np.ndarray):
         return value.tobytes() if value.size <= _LONG else id(value)
     if isinstance(value, list | tuple):
-        return tuple(map(_plain, value)) if len(value) <= _LONG else len(value)
+        return tuple(_plain(item, known) for item in value) if len(value) <= _LONG else len(value)
     if isinstance(value, dict):
-        return tuple((_plain(key), _plain(item)) for key, item in value.items()) if len(value) <= _LONG else len(value)
+        return tuple((_plain(key, known), _plain(item, known)) for key, item in value.items()) if len(value) <= _LONG else len(value)
     return ...

@@ -5,17 +5,17 @@ from __future__ import annotations
 import functools
 import importlib
 import logging
-import os
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from exportweb.cli.ending import despite_runs
 from exportweb.cli.options import DEVICE, TRUST_TORCHSCRIPT, foreign, size
 from exportweb.cli.paths import Locations, by_name, read_artifact
 from exportweb.cli.table import metrics
+from exportweb.errors import ExportwebError
 
 if TYPE_CHECKING:
     from exportweb.card import Card
@@ -92,6 +92,7 @@ _LEVELS = ("debug", "info", "warning", "error")
 @click.option("--log-level", type=click.Choice(_LEVELS), default="info")
 @foreign
 @click.option("--exit-with-stdin", is_flag=True, hidden=True, help="Stop when stdin ends.")
+@despite_runs()
 def command(
     paths: Sequence[tuple[str, Path | str]],
     host: str,
@@ -161,7 +162,10 @@ def command(
         model.start()
         importlib.import_module("exportweb.web")  # while the model is loaded, in a thread of its own
         if file:
-            model.wait()  # if it can't be served, that is this command's own error
+            try:
+                model.wait()
+            except ExportwebError as error:  # which is this command's own
+                raise ExportwebError(f"{prefix}{error}") from error
             if model.current is not None:
                 _report_serving(prefix, model.current)
             model.subscribe(report)
@@ -183,9 +187,6 @@ def command(
         cors=cors,
         exit_with_stdin=exit_with_stdin,
     )
-    if any(thread.name.startswith("exportweb-worker") for thread in threading.enumerate()):
-        logging.shutdown()
-        os._exit(0)  # one is inside a long run, and would abort the process if Python ended around it
 
 
 def _cards(places: dict[str, Path | str], described: dict[str, Any]) -> dict[str, Card | None]:

@@ -29,6 +29,8 @@ def test_serve_refuses_what_it_can_not_serve(artifacts: Artifacts, tmp_path: Pat
     fails("serve", torn, "--port", 0, says="torn")
     broken = artifacts.write(tmp_path / "broken.onnx", damage=True)
     fails("serve", broken, "--port", 0, says="golden")
+    done = run("serve", f"good={artifacts.write(tmp_path / 'good.onnx')}", broken, "--port", 0)
+    assert (done.returncode, done.stderr.splitlines()[-1][:35]) == (1, "Error: broken: Its golden sample fa")
 
 
 def test_serve_a_file(serve: Callable[..., Server], file: Path, picture: Callable[..., bytes]) -> None:
