@@ -33,7 +33,7 @@ A row without **bold** words holds.
 - *format*: what the model became. *MB*: the size of that file.
 - *refresh*: how a new version is written. *by name*: as new weights in the known graph. That is proved, not assumed: the weights that are
   not in the file under their names were changed and the model's answer stayed the same to the bit; then all weights were changed, and
-  the file followed.
+  the file followed, by the graph that was traced at the beginning.
 - *weights*: how many are in the file by name, without those that have no effect in evaluation (*unused*). *tied*: how many of those names
   stand for how many tensors; each such tensor was changed alone, and the file followed.
 - *1, 2, 5*: whether batches of 1, 2 and 5 images are answered as the model itself answers them after all its weights have changed, and the
@@ -62,19 +62,39 @@ _SWIN = {"image_size": 64, "embed_dim": 16, "depths": [2, 2], "num_heads": [1, 2
 _STAGES = {"hidden_sizes": [16, 24, 32, 48], "depths": [1, 2, 1, 1]}
 TRANSFORMERS_MODELS: dict[str, dict[str, Any]] = {
     "beit": {**_VIT, "use_relative_position_bias": True, "use_absolute_position_embeddings": True},
+    "bit": {"embedding_size": 32, "hidden_sizes": [32, 64, 96, 128], "depths": [1, 2, 1, 1], "num_groups": 8},
+    "clip": {"vision_config": {**_VIT, "patch_size": 16}},
     "convnext": {"image_size": 64, **_STAGES},
     "convnextv2": {"image_size": 64, **_STAGES},
+    "cvt": {"embed_dim": [16, 48, 96], "depth": [1, 2, 3]},
+    "data2vec-vision": {**_VIT, "use_relative_position_bias": True},
     "deit": _VIT,
     "dinov2": _VIT,
+    "dinov2_with_registers": _VIT,
+    "donut-swin": {**_SWIN, "image_size": [64, 64]},
     "efficientnet": {"image_size": 64, "width_coefficient": 1.0, "depth_coefficient": 1.0, "hidden_dim": 1280},
     "focalnet": {"image_size": 64, "embed_dim": 16, "depths": [1, 2], "focal_levels": [2, 2], "focal_windows": [3, 3]},
+    "hgnet_v2": {"image_size": 64},
+    "hiera": {"image_size": [224, 224], "embed_dim": 16, "depths": [1, 1, 2, 1]},
+    "ijepa": {**_VIT, "patch_size": 16},
+    "levit": {"image_size": 64},
+    "metaclip_2": {"vision_config": {**_VIT, "patch_size": 16}},
+    "mobilenet_v1": {"image_size": 64, "depth_multiplier": 0.5},
     "mobilenet_v2": {"image_size": 64, "depth_multiplier": 0.35},
     "mobilevit": {"image_size": 64},
+    "mobilevitv2": {"image_size": 64, "width_multiplier": 0.5},
+    "poolformer": {"hidden_sizes": [16, 24, 32, 48]},
+    "pvt": {"image_size": 64, "hidden_sizes": [16, 32, 80, 96]},
+    "pvt_v2": {"image_size": 64, "hidden_sizes": [16, 32, 80, 96]},
     "regnet": {"embedding_size": 8, "groups_width": 8, **_STAGES},
     "resnet": {"embedding_size": 8, **_STAGES},
+    "siglip": {"vision_config": {**_VIT, "patch_size": 16}},
+    "swiftformer": {"image_size": 64},
     "swin": _SWIN,
     "swinv2": _SWIN,
+    "textnet": {},
     "vit": _VIT,
+    "vit_msn": _VIT,
 }
 
 
@@ -121,7 +141,7 @@ def one(spec: str) -> dict[str, Any]:
     model = create(spec)
     start = time.perf_counter()
     exporter = Exporter(model)
-    attach = time.perf_counter() - start
+    attach, traced = time.perf_counter() - start, exporter.graph
     with torch.no_grad():
         for tensor in exporter.weights.tensors:
             if tensor.is_floating_point():
@@ -147,7 +167,7 @@ def one(spec: str) -> dict[str, Any]:
     tied = [i for i in floating.values() if list(floating.values()).count(i) > 1]
     return {
         "mb": size,
-        "whole": graph.whole,
+        "refresh": finders.how_refreshed(exporter, traced),
         "weights": len(floating.keys() - graph.template.missing),
         "unused": len(floating.keys() & graph.template.missing),
         "tied": f"{len(tied)} of {len(set(tied))}" if tied else "",
@@ -179,7 +199,7 @@ def row(spec: str, timeout: int) -> str:
         cells = [
             "ONNX",
             f"{found['mb']:.1f}",
-            "by name" if found["whole"] is None else f"**whole**: {found['whole']}",
+            found["refresh"],
             str(found["weights"]),
             str(found["unused"] or ""),
             found["tied"],

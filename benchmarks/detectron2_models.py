@@ -34,6 +34,7 @@ from detectors import picture
 from detectron2s import build, by_role, config, distances, lazy, predicted, served_by_role, stir
 from exportweb.exporters.detectron2_config import configure
 from exportweb.exporters.exporter import Exporter
+from finders import how_refreshed
 from measure import table
 from serving import Server
 
@@ -143,7 +144,7 @@ def measure(name: str, make: Callable[[str], Made]) -> list[str]:
     configure(model, cfg)
     start = time.process_time()
     exporter = Exporter(model)
-    export = time.process_time() - start
+    export, traced = time.process_time() - start, exporter.graph
     change(model)
     served: dict[str, float] = {}
     own: dict[str, float] = {}
@@ -165,9 +166,8 @@ def measure(name: str, make: Callable[[str], Made]) -> list[str]:
                 with in_float64():
                     exact = by_role(predicted(of_predictor, double, image))
                 _worst(own, distances(exact, expected))
-    how = "by name" if exporter.graph.whole is None else f"**whole**: {exporter.graph.whole}"
     kind = "ONNX" if exporter.graph.suffix == ".onnx" else "TorchScript"
-    return [name, kind, card.fallback or "", f"{export:.1f}", how, f"{refresh:.2f}", _told(served), _told(own)]
+    return [name, kind, card.fallback or "", f"{export:.1f}", how_refreshed(exporter, traced), f"{refresh:.2f}", _told(served), _told(own)]
 
 
 @contextlib.contextmanager

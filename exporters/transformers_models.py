@@ -93,7 +93,8 @@ def prepared(model: nn.Module, hints: Hints, *, any_size: bool = False) -> Image
 
 def labels(model: Any) -> tuple[str, ...] | None:
     """Return the names of a model's classes, None where nobody gave them any."""
-    names = [str(model.config.id2label[i]) for i in sorted(model.config.id2label, key=int)]
+    named = model.config.id2label or {}  # None where a configuration, such as PVT's, doesn't number its classes by itself
+    names = [str(named[i]) for i in sorted(named, key=int)]
     return None if names == [f"LABEL_{i}" for i in range(len(names))] else tuple(names)
 
 

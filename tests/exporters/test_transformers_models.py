@@ -41,6 +41,9 @@ def test_the_processor_that_was_saved_with_the_weights_says_how_images_are_prepa
 def test_labels_that_nobody_named_are_none():
     assert describe(vit(num_labels=4), Hints()).labels is None
     assert describe(vit(id2label={1: "b", 0: "a"}), Hints()).labels == ("a", "b")
+    small = {"depths": [1, 1, 1, 1], "hidden_sizes": [8, 16, 40, 64], "image_size": 64, "num_labels": 4}
+    pvt = transformers.PvtForImageClassification(transformers.PvtConfig(**small))
+    assert pvt.config.id2label is None and describe(pvt, Hints()).labels is None
 
 
 def test_what_the_user_says_goes_before_and_nothing_is_assumed(caplog):
