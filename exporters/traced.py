@@ -104,7 +104,12 @@ class Traced(abc.ABC):
         """Raise `Rejected` if the graph's answer to the golden sample is not PyTorch's."""
         off = golden.disagreement(got, expected, tolerance=self.tolerance)
         if off is not None:
-            raise Rejected(f"The golden sample failed: {self.engine}'s answer is not PyTorch's: {off}; allowed is {self.tolerance:.0e}.")
+            own = golden.rounding(self.twin, self.sample, expected)
+            why = f" PyTorch's own is {own:.1e} off what it computes in float64: this model magnifies what is rounded."
+            raise Rejected(
+                f"The golden sample failed: {self.engine}'s answer is not PyTorch's: {off}; allowed is {self.tolerance:.0e}."
+                + why * (own > self.tolerance)
+            )
 
     def _require_finite(self, snapshot: Snapshot) -> None:
         """Raise `Rejected` if a weight is not finite."""

@@ -15,7 +15,7 @@ from exportweb.exporters.exporter import Exporter
 from exportweb.exporters.frameworks import Hints
 from exportweb.exporters.weights import Snapshot
 from exportweb.runtime.session import OnnxSession
-from models import LABELS, Tiny, batches, example, train_round
+from models import LABELS, Growing, Tiny, batches, example, train_round
 
 
 def write(exporter: Exporter, path, **facts):
@@ -136,6 +136,13 @@ def test_a_file_that_disagrees_with_pytorch_is_refused(model, tmp_path):
     exporter = Exporter(model, hints=Hints(example()))
     exporter.graph.twin.register_forward_hook(lambda module, images, logits: logits + 1)
     with pytest.raises(Rejected, match=r"golden sample failed: ONNX Runtime's answer is not PyTorch's: .* off; allowed is"):
+        write(exporter, tmp_path / "a.onnx")
+
+
+def test_a_model_that_makes_much_of_what_is_rounded_is_refused_for_that(tmp_path):
+    torch.manual_seed(0)
+    exporter = Exporter(Growing(), hints=Hints(example()))
+    with pytest.raises(Rejected, match=r"PyTorch's own is .* this model magnifies"):
         write(exporter, tmp_path / "a.onnx")
 
 

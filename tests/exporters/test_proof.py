@@ -9,7 +9,7 @@ from exportweb.exporters.frameworks import Hints, describe
 from exportweb.exporters.onnx_graph import Graph
 from exportweb.exporters.proof import disprove
 from exportweb.exporters.weights import Snapshot, Weights
-from models import Tiny, example
+from models import Growing, Tiny, example
 
 
 def reason(model: torch.nn.Module, hints: Hints | None = None) -> str | None:
@@ -44,6 +44,11 @@ def test_a_buffer_that_the_first_forward_makes_anew_is_no_weight():
     assert reason(model) is None  # as it was constructed
     model(example())
     assert reason(model) is None  # and once it has been used
+
+
+def test_a_network_that_magnifies_what_is_rounded_is_asked_with_numbers_as_training_makes_them():
+    torch.manual_seed(0)
+    assert reason(Growing()) is None
 
 
 def test_what_a_forward_leaves_behind_is_not_baked_into_the_graph():

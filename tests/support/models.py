@@ -24,6 +24,22 @@ class Tiny(nn.Module):
         return self.head(self.drop(F.relu(self.norm(self.conv(x))).mean((2, 3))))
 
 
+class Growing(Tiny):
+    """Its numbers grow from layer to layer until its normalisations have seen some, and then it makes much of what is rounded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8)) for _ in range(40))
+        for block in self.blocks:
+            nn.init.normal_(block[0].weight, std=4.0)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.norm(self.conv(x)).mean((2, 3))
+        for block in self.blocks:
+            x = x + torch.sin(block(x))
+        return self.head(x)
+
+
 def example() -> torch.Tensor:
     """Images as `Tiny` takes them."""
     return torch.zeros(1, 3, SIZE, SIZE)
