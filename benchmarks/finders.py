@@ -79,7 +79,7 @@ def create(spec: str) -> Any:
         for holder in (getattr(model, "roi_heads", None), model):
             if hasattr(holder, "score_thresh"):
                 holder.score_thresh = 0.0
-        # Of LR-ASPP it would make one that magnifies what is rounded: PyTorch's own float32 and float64 are then 1e-3 apart.
+        # Of LR-ASPP it would make one that magnifies what is rounded: PyTorch's own float32 and float64 are then apart, too.
         return model if name.startswith("lraspp") else _awake(model.eval())
     import transformers
 
@@ -89,7 +89,7 @@ def create(spec: str) -> Any:
         settings = {**settings, "backbone_config": made}
     model = getattr(transformers, f"{name}For{task}")(getattr(transformers, f"{name}Config")(num_labels=5, **settings))
     # Its own random weights are so small that nothing of a picture is left at the end. RT-DETR magnifies with larger ones what is rounded:
-    # PyTorch's own float32 and float64 are then 3e-5 apart, in one forward.
+    # PyTorch's own float32 and float64 are then apart, too.
     gain = "linear" if name.startswith("RTDetr") else "relu"
     for key, tensor in model.named_parameters():
         if tensor.ndim > 1:
